@@ -1,0 +1,129 @@
+"""A local host as a child process, for tests, demos and the benchmark."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+class HostStartError(Exception):
+    """The host ended before it was ready, or was not ready in time; the text holds what it wrote."""
+
+
+class HostProcess:
+    """A running host. `address` has no trailing slash."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str, functions: tuple[str, ...]) -> None:
+        self._process = process
+        self.address = address
+        self.functions = functions
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code; None while it runs."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """SIGKILL: the host gets no chance to give anything back. Waits until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def signal_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def terminate(self, timeout: float = 60) -> int:
+        """SIGTERM: running functions may finish. Waits up to `timeout` seconds; the exit code."""
+        self.signal_stop()
+        return self._process.wait(timeout)
+
+
+@contextmanager
+def start_host(
+    env: Mapping[str, str],
+    port: int = 0,
+    app_dir: Path = _PROJECT,
+    log_file: Path | None = None,
+    *,
+    grace_seconds: float = 30,
+    ready_timeout: float = 60,
+) -> Iterator[HostProcess]:
+    """Runs a host until the block is left (gracefully, unless it has ended before) or this process dies.
+
+    `env` is added to this process's environment. Logs go to `log_file`, or nowhere. Raises HostStartError.
+    """
+    command = [sys.executable, "-m", "dev.host", "--port", str(port), "--app", str(app_dir)]
+    command += ["--grace", str(grace_seconds), "--stop-with-parent"]
+    with _open_log(log_file) as log:
+        process = subprocess.Popen(
+            command,
+            cwd=_PROJECT,
+            env={**os.environ, **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            ready = _wait_until_ready(process, log, ready_timeout)
+            yield HostProcess(process, ready["address"], tuple(ready["functions"]))
+        finally:
+            _stop(process, grace_seconds)
+
+
+def _open_log(path: Path | None) -> IO[str]:
+    if path is None:
+        return tempfile.TemporaryFile("w+")
+    return path.open("a+", encoding="utf-8")
+
+
+def _wait_until_ready(process: subprocess.Popen[str], log: IO[str], timeout: float) -> dict[str, Any]:
+    """The host's ready line. A timer ends a host that says nothing, which ends the wait for its line."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    timer = threading.Timer(timeout, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            if '"host.ready"' in line:
+                ready: dict[str, Any] = json.loads(line)
+                # What the app prints later must not fill the pipe, or the host would stand still.
+                threading.Thread(target=_drop, args=(process.stdout,), daemon=True, name="host-output").start()
+                return ready
+    finally:
+        timer.cancel()
+    code = process.wait()
+    log.seek(0)
+    raise HostStartError(f"The host ended before it was ready (exit code {code}).\n{log.read()[-4000:]}")
+
+
+def _drop(lines: IO[str]) -> None:
+    for _ in lines:
+        pass
+
+
+def _stop(process: subprocess.Popen[str], grace_seconds: float) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace_seconds + 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

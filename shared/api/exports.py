@@ -1,0 +1,122 @@
+"""Routes of exports: start, follow, cancel, download the rejected profiles."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from shared.api.auth import Contributor, Viewer
+from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
+from shared.api.services import Services
+from shared.destinations.errors import DestinationBeingRemoved
+from shared.destinations.requests import Request
+from shared.exports.model import Status
+from shared.exports.view import ExportView
+from shared.schedule.run_all import SkippedDestination, start_all
+from shared.storage.json_documents import JsonDocument
+
+_POLL_SECONDS = {Status.WAITING: 15}
+_POLL_SECONDS_DEFAULT = 2
+
+
+class StartRequest(Request):
+    """Nothing: what is exported is the destination's configuration."""
+
+
+class ExportList(JsonDocument):
+    """Exports, the newest first."""
+
+    value: list[ExportView]
+
+
+class StartedExports(JsonDocument):
+    """What "export all" has started, and why it left out the others."""
+
+    started: list[ExportView]
+    skipped: list[SkippedDestination]
+
+
+NoBody = Annotated[StartRequest | None, Body()]
+
+
+def routes(services: Services) -> APIRouter:
+    """The routes under ``/api/exports``, and the start of an export under its destination."""
+    router = APIRouter(prefix="/api", tags=["exports"])
+    exports = services.exports
+    public_url = services.settings.public_url
+
+    def follow(export: ExportView, response: Response) -> ExportView:
+        response.headers["Operation-Location"] = f"{public_url}/api/exports/{export.id}"
+        if not export.ended:
+            response.headers["Retry-After"] = str(_POLL_SECONDS.get(export.status, _POLL_SECONDS_DEFAULT))
+        return export
+
+    @router.post("/destinations/{destinationId}/exports", status_code=202)
+    def start_export(
+        destination_id: DestinationId,
+        user: Contributor,
+        response: Response,
+        idempotency_key: IdempotencyKey = None,
+        _: NoBody = None,
+    ) -> ExportView:
+        """Export one destination now. Follow the address in Operation-Location until the export has ended."""
+        destination = services.destinations.get(destination_id).destination
+        if destination.removed_at is not None:
+            raise DestinationBeingRemoved(destination_id)
+        export = exports.start(
+            destination,
+            trigger="onDemand",
+            requested_by=user.name,
+            idempotency_key=request_key(idempotency_key),
+        )
+        return follow(export, response)
+
+    @router.post("/exports", status_code=202)
+    def start_all_exports(
+        user: Contributor, idempotency_key: IdempotencyKey = None, _: NoBody = None
+    ) -> StartedExports:
+        """Export all destinations that are ready and have no export running."""
+        started = start_all(
+            services.destinations.list(),
+            exports,
+            trigger="onDemand",
+            requested_by=user.name,
+            idempotency_key=request_key(idempotency_key),
+        )
+        return StartedExports(started=started.exports, skipped=started.skipped)
+
+    @router.get("/exports")
+    def list_exports(
+        _: Viewer,
+        destination_id: Annotated[str | None, Query(alias="destinationId", pattern=ID_PATTERN)] = None,
+        status: Annotated[Status | None, Query()] = None,
+        top: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> ExportList:
+        """The history of exports, the newest first."""
+        return ExportList(value=exports.list(destination_id=destination_id, status=status, top=top))
+
+    @router.get("/exports/{exportId}")
+    def get_export(export_id: ExportId, _: Viewer, response: Response) -> ExportView:
+        """Status, progress, time left and books of one export. Ask again after Retry-After seconds."""
+        return follow(exports.get(export_id), response)
+
+    @router.post("/exports/{exportId}/cancel", status_code=202)
+    def cancel_export(export_id: ExportId, user: Contributor, response: Response, _: NoBody = None) -> ExportView:
+        """End an export early: within one batch per lane, with its books closed."""
+        return follow(exports.cancel(export_id, user.name), response)
+
+    @router.get(
+        "/exports/{exportId}/rejected",
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}}, "description": "The rejected profiles, one a row."}},
+    )
+    def get_rejected_profiles(export_id: ExportId, _: Contributor) -> Response:
+        """The profiles that were not taken, with the reason, as CSV. Personal data: not for viewers."""
+        return Response(
+            exports.rejected(export_id),
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="rejected-{export_id}.csv"'},
+        )
+
+    return router

@@ -1,0 +1,45 @@
+"""Routes that say whether the app is alive, and whether what it needs answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+
+from shared.api.services import Services
+from shared.storage.json_documents import JsonDocument
+
+
+class Health(JsonDocument):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(JsonDocument):
+    """What the app needs, by name, and whether it answers."""
+
+    status: Literal["ready", "notReady"]
+    checks: dict[str, bool]
+
+
+def routes(services: Services) -> APIRouter:
+    """``/api/health`` and ``/api/ready``."""
+    router = APIRouter(prefix="/api", tags=["health"])
+
+    @router.get("/health")
+    async def get_health() -> Health:
+        """Alive. Open to everybody, and asks nothing else."""
+        return Health()
+
+    @router.get("/ready", responses={503: {"model": Readiness}})
+    def get_readiness(response: Response) -> Readiness:
+        """Storage and secret store answer. For everybody who is signed in."""
+        checks = {name: check() for name, check in services.readiness.items()}
+        ready = all(checks.values())
+        if not ready:
+            response.status_code = 503
+            response.headers["Retry-After"] = "5"
+        return Readiness(status="ready" if ready else "notReady", checks=checks)
+
+    return router

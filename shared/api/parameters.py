@@ -1,0 +1,50 @@
+"""Path and header parameters that several routes share, and the ETag of a changed document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Header, Path
+
+from shared.api.errors import ApiError
+
+ID_PATTERN: Final = r"^[A-Za-z0-9-]{1,64}$"
+"""IDs become parts of blob names, so nothing else gets through."""
+
+DestinationId = Annotated[str, Path(alias="destinationId", pattern=ID_PATTERN)]
+ExportId = Annotated[str, Path(alias="exportId", pattern=ID_PATTERN)]
+AudienceId = Annotated[str, Path(alias="audienceId", pattern=r"^[A-Za-z0-9]{1,64}$")]
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        max_length=200,
+        description="The ETag of the version that the change is made for. Without it the newest version is changed.",
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="Any text of the caller's choice: the same key for the same destination starts one export only.",
+    ),
+]
+
+
+def etag_wanted(if_match: str | None) -> str | None:
+    """The one ETag of an If-Match header; None where any version will do (RFC 9110, section 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    wanted = if_match.strip()
+    if "," in wanted:
+        raise ApiError(422, "invalidRequest", "If-Match takes one ETag, or *.", "If-Match")
+    return wanted
+
+
+def request_key(idempotency_key: str | None) -> str | None:
+    """The key as the engine gets it: apart from the keys of the schedule, so that no caller can take one of those."""
+    return None if idempotency_key is None else f"request-{idempotency_key}"

@@ -1,0 +1,56 @@
+"""What the API needs from the rest of the product, put together by the composition place."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from shared.destinations.model import Destination
+from shared.destinations.service import DestinationService
+from shared.exports.model import Status
+from shared.exports.view import ExportView
+from shared.schedule.service import ScheduleService
+from shared.segments.catalog import SegmentCatalog
+from shared.settings import Settings
+
+
+class Exports(Protocol):
+    """The export engine as the API sees it: ``shared.exports.service.ExportService``."""
+
+    def start(
+        self,
+        destination: Destination,
+        *,
+        trigger: Literal["onDemand", "scheduled"],
+        requested_by: str,
+        idempotency_key: str | None = None,
+    ) -> ExportView: ...
+
+    def get(self, export_id: str) -> ExportView: ...
+
+    def list(
+        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
+    ) -> list[ExportView]: ...
+
+    def cancel(self, export_id: str, requested_by: str) -> ExportView: ...
+
+    def rejected(self, export_id: str) -> bytes: ...
+
+
+def _new_request_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """``readiness``: by name, whether something the app needs answers; called by GET /api/ready."""
+
+    settings: Settings
+    destinations: DestinationService
+    exports: Exports
+    segments: SegmentCatalog
+    schedule: ScheduleService
+    readiness: Mapping[str, Callable[[], bool]]
+    new_request_id: Callable[[], str] = field(default=_new_request_id)

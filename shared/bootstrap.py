@@ -1,0 +1,187 @@
+"""Wires the product together: for function_app.py, for the local host through it, and for tests."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from fastapi import FastAPI
+
+from shared.api.app import create_app
+from shared.api.services import Services
+from shared.destinations.service import DestinationService
+from shared.destinations.store import DestinationStore
+from shared.exports.service import ExportService
+from shared.exports.sign_in import SignIns
+from shared.exports.signals import Signals
+from shared.exports.store import ExportStore
+from shared.mailchimp import MailchimpClient
+from shared.mailchimp.access import MailchimpAccess
+from shared.schedule.service import ScheduleService
+from shared.secrets.open import open_secret_store
+from shared.segments.catalog import SegmentCatalog
+from shared.settings import Settings
+from shared.storage.clients import blob_service, queue_service
+from shared.storage.documents import Documents
+from shared.storage.leases import Leases
+from shared.storage.names import STATE_CONTAINER
+from shared.storage.queues import Queues
+
+if TYPE_CHECKING:  # the engine brings DuckDB along; a process that only answers HTTP never imports it
+    from shared.exports.finish import Finisher
+    from shared.exports.lanes import Lanes
+    from shared.exports.poison import Poison
+    from shared.exports.prepare import Preparer
+    from shared.exports.sweep import Sweeper
+
+_ID_BYTES: Final = 8
+
+
+def _new_id() -> str:
+    return secrets.token_hex(_ID_BYTES)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Product:
+    """The parts that the triggers use. Those of the engine are made when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        container = blob_service(settings.storage).get_container_client(STATE_CONTAINER)
+        self._documents = Documents(container)
+        self._queues = Queues(queue_service(settings.storage))
+        self._segments_container = blob_service(settings.segments_storage).get_container_client(
+            settings.segments_container
+        )
+        self._secrets = open_secret_store(settings, self._documents)
+        self._leases = Leases(container, time.monotonic, settings.lane_lease_seconds)
+        self._signals = Signals(self._queues)
+        self._store = ExportStore(self._documents, _now)
+        self._destination_store = DestinationStore(self._documents, _now)
+        self._sign_ins = SignIns(self._destination_store, self._secrets)
+        self._access = MailchimpAccess(
+            self._leases, settings.mailchimp_max_connections, time.monotonic, time.sleep, self._open_client
+        )
+        self._catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
+        self.exports = ExportService(self._store, self._signals, now=_now, new_id=_new_id)
+        self.destinations = DestinationService(
+            self._destination_store,
+            self._secrets,
+            self._catalog,
+            self._access,
+            self.exports,
+            clock=_now,
+            new_id=_new_id,
+            api_url=settings.mailchimp_api_url,
+        )
+        self.schedule = ScheduleService(self._documents, self.destinations, self.exports, _now)
+
+    def _open_client(self, api_root: str, token: str) -> MailchimpClient:
+        return MailchimpClient(api_root, token)
+
+    def ensure_storage(self) -> None:
+        """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
+        self._documents.ensure_container()
+        self._queues.ensure_queues()
+
+    @cached_property
+    def api(self) -> FastAPI:
+        readiness: dict[str, Callable[[], bool]] = {
+            "storage": self._documents.reachable,
+            "secretStore": self._secrets.reachable,
+        }
+        return create_app(
+            Services(
+                settings=self.settings,
+                destinations=self.destinations,
+                exports=self.exports,
+                segments=self._catalog,
+                schedule=self.schedule,
+                readiness=readiness,
+            )
+        )
+
+    @cached_property
+    def preparer(self) -> Preparer:
+        from shared.exports.prepare import Preparer, PrepareTools
+        from shared.segments.reader import SegmentReader
+
+        tools = PrepareTools(
+            store=self._store,
+            destinations=self._destination_store,
+            leases=self._leases,
+            signals=self._signals,
+            sign_ins=self._sign_ins,
+            access=self._access,
+            catalog=self._catalog,
+            reader=SegmentReader(self._segments_container),
+            now=_now,
+            monotonic=time.monotonic,
+            new_id=_new_id,
+            random=random.random,
+        )
+        return Preparer(
+            tools,
+            max_profiles=self.settings.max_profiles_per_export,
+            max_connections=self.settings.mailchimp_max_connections,
+        )
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        from shared.exports.lanes import Lanes, LaneSettings, LaneTools
+
+        tools = LaneTools(
+            store=self._store,
+            leases=self._leases,
+            signals=self._signals,
+            sign_ins=self._sign_ins,
+            open_client=self._access.client,
+            now=_now,
+            monotonic=time.monotonic,
+            sleep=time.sleep,
+            random=random.random,
+        )
+        limits = LaneSettings(
+            max_connections=self.settings.mailchimp_max_connections,
+            lease_s=self.settings.lane_lease_seconds,
+            budget_s=self.settings.lane_time_budget_seconds,
+        )
+        return Lanes(tools, limits)
+
+    @cached_property
+    def finisher(self) -> Finisher:
+        from shared.exports.finish import Finisher, FinishTools
+
+        return Finisher(FinishTools(store=self._store, leases=self._leases, now=_now))
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        from shared.exports.sweep import Sweeper, SweepTools
+
+        return Sweeper(
+            SweepTools(store=self._store, signals=self._signals, now=_now),
+            max_connections=self.settings.mailchimp_max_connections,
+            retention=timedelta(days=self.settings.export_retention_days),
+        )
+
+    @cached_property
+    def poison(self) -> Poison:
+        from shared.exports.poison import Poison, PoisonTools
+
+        tools = PoisonTools(
+            store=self._store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
+        )
+        return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
+
+
+def bootstrap(settings: Settings) -> Product:
+    """The product as the settings want it. Nothing is called yet. Raises SettingsError."""
+    return Product(settings)

@@ -1,0 +1,189 @@
+"""Ends an export: folds the results into the books, writes the rejected profiles and the ledger, sets the last status.
+
+Everything is computed from blobs that no longer change, so it may run again at any point and comes to the same end. The
+books are created once; the first ones stay.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from shared import log
+from shared.exports.ledger import write_ledger
+from shared.exports.messages import ExportMessage
+from shared.exports.model import BatchResult, Books, Export, Plan, Problem, Status, Tally
+from shared.exports.rejected import write_rejected
+from shared.exports.store import ExportStore
+from shared.storage import names
+from shared.storage.documents import AlreadyExists, Documents
+from shared.storage.json_documents import JsonDocument
+from shared.storage.leases import Leases
+
+_READS_AT_ONCE: Final = 8
+
+
+class ClosedBooks(JsonDocument):
+    """What finish found; stored once at ``runs/{id}/books.json``."""
+
+    books: Books
+    tally: Tally
+    rejected_reasons: dict[str, int]
+    contact_statuses: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTools:
+    """What finish needs from outside."""
+
+    store: ExportStore
+    leases: Leases
+    now: Callable[[], datetime]
+
+
+class Finisher:
+    """Finishes exports whose lanes have ended, or that never had any."""
+
+    def __init__(self, tools: FinishTools) -> None:
+        self._tools = tools
+
+    def finish(self, message: ExportMessage) -> None:
+        """End the export, unless it has ended, or lanes are still sending (then the last of them asks again)."""
+        export_id = message.export_id
+        store = self._tools.store
+        with self._tools.leases.take(names.active(export_id), create=False) as lease:
+            if lease is None:
+                return
+            export = store.find(export_id)
+            plan = store.plan(export_id)
+            if export is None or (plan is None and export.stop is None and not export.ended):
+                return
+            if plan is not None and not store.ended_lanes(export_id) >= set(plan.lanes):
+                return
+            if not export.ended:
+                self._close(export_id, plan)
+        if export is not None:
+            self._clean_up(export, plan)
+
+    def give_up(self, export_id: str, problem: Problem) -> None:
+        """End an export whose finishing failed again and again: without books, but with the reason."""
+
+        def show(export: Export) -> None:
+            export.problem = problem
+            export.ended_at = self._tools.now()
+
+        self._tools.store.move(export_id, Status.FINISHING)
+        export = self._tools.store.move(export_id, Status.FAILED, show)
+        if export is not None:
+            self._clean_up(export, self._tools.store.plan(export_id))
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _close(self, export_id: str, plan: Plan | None) -> None:
+        store = self._tools.store
+        export = store.move(export_id, Status.FINISHING)
+        if export is None:
+            return
+        closed = self._books(export, plan) if plan is not None else None
+        books = closed.books if closed else export.books
+        imbalances = books.imbalances()
+        if imbalances:
+            log.error("export.booksDoNotBalance", export=export_id, equations="; ".join(imbalances))
+
+        def show(newest: Export) -> None:
+            newest.books = books
+            newest.ended_at = self._tools.now()
+            newest.problem = newest.stop.problem if newest.stop else None
+            if imbalances:
+                newest.problem = _unbalanced(imbalances)
+            if closed is not None:
+                newest.calls, newest.resent_batches = closed.tally.calls, closed.tally.resent
+                newest.repaired_tags, newest.untagged = closed.tally.repaired_tags, closed.tally.untagged
+                newest.rejected_reasons = closed.rejected_reasons
+                newest.contact_statuses = closed.contact_statuses
+
+        untagged = closed.tally.untagged if closed else 0
+        status = _last_status(export, books, untagged, balanced=not imbalances)
+        ended = store.move(export_id, status, show)
+        log.event("export.ended", export=export_id, status=ended.status if ended else None, sent=books.sent)
+
+    def _books(self, export: Export, plan: Plan) -> ClosedBooks:
+        store = self._tools.store
+        found = store.documents.read(names.books(plan.export_id))
+        if found is not None:
+            return ClosedBooks.from_bytes(found.data)
+        tally = store.tally(plan.export_id)
+        results = self._results(plan)
+        rejected = [(result.batch, row) for result in results for row in result.rejected]
+        statuses: Counter[str] = Counter()
+        for result in results:
+            statuses.update(result.statuses)
+        with tempfile.TemporaryDirectory(prefix="finish-") as folder:
+            work_dir = Path(folder)
+            members = work_dir / "members.parquet"
+            store.documents.download(names.members(plan.export_id, plan.attempt), members)
+            write_rejected(store.documents, export, plan, rejected, members, work_dir)
+            write_ledger(store.documents, plan, results, members, work_dir)
+        closed = ClosedBooks(
+            books=plan.books.model_copy(
+                update={
+                    "sent": tally.sent,
+                    "not_sent": plan.members - tally.sent,
+                    "created": tally.created,
+                    "updated": tally.updated,
+                    "rejected": tally.rejected,
+                }
+            ),
+            tally=tally,
+            rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
+            contact_statuses=dict(statuses),
+        )
+        with suppress(AlreadyExists):
+            store.documents.create(names.books(plan.export_id), closed.to_bytes())
+        return closed
+
+    def _results(self, plan: Plan) -> Sequence[BatchResult]:
+        documents = self._tools.store.documents
+        recorded = list(self._tools.store.recorded(plan.export_id))
+        with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="results") as pool:
+            return [
+                BatchResult.from_bytes(found.data)
+                for found in pool.map(documents.read, (result.name for result in recorded))
+                if found is not None
+            ]
+
+    def _clean_up(self, export: Export, plan: Plan | None) -> None:
+        """Take the export off the lists of what is going on, and delete the prepared bodies: they hold profiles."""
+        documents = self._tools.store.documents
+        if plan is not None:
+            documents.delete(names.work(plan.account_id, plan.export_id))
+        _delete_bodies(documents, export.id)
+        documents.delete(names.active(export.id))
+
+
+def _delete_bodies(documents: Documents, export_id: str) -> None:
+    documents.delete_all(f"{names.run(export_id)}batches/")
+
+
+def _last_status(export: Export, books: Books, untagged: int, *, balanced: bool) -> Status:
+    if not balanced:
+        return Status.FAILED
+    if export.stop is not None:
+        return Status(export.stop.status)
+    incomplete = books.invalid or books.rejected or books.not_sent or untagged
+    return Status.COMPLETED_WITH_ERRORS if incomplete else Status.SUCCESSFUL
+
+
+def _unbalanced(imbalances: Sequence[str]) -> Problem:
+    return Problem(
+        code="booksDoNotBalance",
+        message=f"The profiles could not all be accounted for: {'; '.join(imbalances)}.",
+        action="This is a defect of the app. Export again, and report it with the export's ID.",
+    )

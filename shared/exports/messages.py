@@ -1,0 +1,44 @@
+"""The messages of the queues: references to work, small and versioned, never profiles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from shared.storage.json_documents import JsonDocument
+
+ExportId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class MessageInvalid(ValueError):
+    """Raised for a queue message that is none of ours. It is refused as a whole; the text is not repeated."""
+
+
+class ExportMessage(JsonDocument):
+    """On the queues ``prepare`` and ``finish``: prepare or finish this export. ``failures`` counts earlier waits."""
+
+    v: Literal[1] = 1
+    export_id: ExportId
+    failures: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class WakeMessage(JsonDocument):
+    """On the queue ``lanes``: wake this lane of this account. ``again``: an earlier wake-up found the lane busy."""
+
+    v: Literal[1] = 1
+    account_id: AccountId
+    lane: Annotated[int, Field(ge=0, lt=10)]
+    again: bool = False
+
+
+_Message = TypeVar("_Message", bound=JsonDocument)
+
+
+def read_message(kind: type[_Message], text: str | bytes) -> _Message:
+    """The message in ``text``. Raises MessageInvalid."""
+    try:
+        return kind.model_validate_json(text)
+    except (ValidationError, ValueError) as error:
+        raise MessageInvalid(f"This is no {kind.__name__}.") from error

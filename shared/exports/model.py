@@ -1,0 +1,224 @@
+"""What an export is: its states, its books, its document. Plain data; the work is done elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Literal
+
+from pydantic import Field
+
+from shared.segments.formats import PinnedSegment
+from shared.storage.json_documents import JsonDocument
+
+MEMBERS_PER_BATCH: Final = 500
+"""Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
+
+
+class Status(StrEnum):
+    """The status words of Customer Insights, and ``Waiting`` while Mailchimp is unavailable."""
+
+    QUEUED = "Queued"
+    PREPARING = "Preparing"
+    SENDING = "Sending"
+    WAITING = "Waiting"
+    FINISHING = "Finishing"
+    SUCCESSFUL = "Successful"
+    COMPLETED_WITH_ERRORS = "CompletedWithErrors"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    CANCELED = "Canceled"
+
+
+ENDED: Final = frozenset(
+    {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS, Status.FAILED, Status.SKIPPED, Status.CANCELED}
+)
+
+TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
+    {
+        Status.QUEUED: frozenset({Status.PREPARING, Status.FINISHING}),
+        Status.PREPARING: frozenset({Status.WAITING, Status.SENDING, Status.FINISHING}),
+        Status.WAITING: frozenset({Status.PREPARING, Status.SENDING, Status.FINISHING}),
+        Status.SENDING: frozenset({Status.WAITING, Status.FINISHING}),
+        Status.FINISHING: frozenset(
+            {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS, Status.FAILED, Status.SKIPPED, Status.CANCELED}
+        ),
+        **{ended: frozenset() for ended in ENDED},
+    }
+)
+"""The state machine. Everything that began ends through Finishing, so that its books are closed."""
+
+
+class Problem(JsonDocument):
+    """Why an export stopped or waits: a word for programs, a sentence for people, and what to do about it."""
+
+    code: str
+    message: str
+    action: str | None = None
+    file: str | None = None
+    row: int | None = None
+
+
+class Stop(JsonDocument):
+    """The export is to end early as ``status``: somebody canceled it, or going on is impossible."""
+
+    status: Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
+    problem: Problem
+    at: datetime
+
+
+class Books(JsonDocument):
+    """The account of an export: every row read ends in exactly one column. All figures count profiles."""
+
+    rows_read: int = 0
+    invalid: int = 0
+    duplicates: int = 0
+    merged: int = 0
+    members: int = 0
+    unchanged: int = 0
+    suppressed: int = 0
+    sent: int = 0
+    not_sent: int = 0
+    created: int = 0
+    updated: int = 0
+    rejected: int = 0
+
+    def imbalances(self) -> list[str]:
+        """The equations that do not hold, written out; empty when the books balance."""
+        sums = {
+            "rowsRead = invalid + duplicates + merged + members": (
+                self.rows_read,
+                self.invalid + self.duplicates + self.merged + self.members,
+            ),
+            "members = unchanged + suppressed + sent + notSent": (
+                self.members,
+                self.unchanged + self.suppressed + self.sent + self.not_sent,
+            ),
+            "sent = created + updated + rejected": (self.sent, self.created + self.updated + self.rejected),
+        }
+        negative = [name for name, value in self.model_dump(by_alias=True).items() if value < 0]
+        return [f"{name} ({left} and {right})" for name, (left, right) in sums.items() if left != right] + [
+            f"{name} is negative" for name in negative
+        ]
+
+
+class SegmentCount(JsonDocument):
+    """What became of the rows of one segment. ``members`` counts the people the segment brought in first;
+    ``tagged`` counts all members that carry its tag."""
+
+    name: str
+    tag: str
+    rows: int = 0
+    invalid: int = 0
+    duplicates: int = 0
+    merged: int = 0
+    members: int = 0
+    tagged: int = 0
+
+
+class Tally(JsonDocument):
+    """Sums over the results of the batches sent so far."""
+
+    batches: int = 0
+    created: int = 0
+    updated: int = 0
+    rejected: int = 0
+    calls: int = 0
+    resent: int = 0
+    repaired_tags: int = 0
+    untagged: int = 0
+
+    @property
+    def sent(self) -> int:
+        return self.created + self.updated + self.rejected
+
+
+class Export(JsonDocument):
+    """One run for one destination; stored at ``exports/{id}.json`` and changed with ETag only."""
+
+    id: str
+    destination_id: str
+    destination_name: str
+    trigger: Literal["onDemand", "scheduled"]
+    requested_by: str
+    status: Status = Status.QUEUED
+    problem: Problem | None = None
+    stop: Stop | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    sending_at: datetime | None = None
+    ended_at: datetime | None = None
+    account_id: str | None = None
+    audience_id: str | None = None
+    sources: list[PinnedSegment] = Field(default_factory=list)
+    segments: list[SegmentCount] = Field(default_factory=list)
+    invalid_reasons: dict[str, int] = Field(default_factory=dict)
+    rejected_reasons: dict[str, int] = Field(default_factory=dict)
+    contact_statuses: dict[str, int] = Field(default_factory=dict)
+    books: Books = Field(default_factory=Books)
+    calls: int = 0
+    resent_batches: int = 0
+    repaired_tags: int = 0
+    untagged: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Plan(JsonDocument):
+    """What prepare decided: immutable, created once; the lanes and finish work from it alone."""
+
+    export_id: str
+    destination_id: str
+    account_id: str
+    audience_id: str
+    api_root: str
+    secret_name: str
+    attempt: str
+    lanes: tuple[int, ...]
+    members: int
+    batches: int
+    tag_ids: dict[str, int]
+    segments: list[SegmentCount]
+    invalid_reasons: dict[str, int]
+    books: Books
+
+    def rows_of(self, batch: int) -> int:
+        """Members in batch ``batch`` (from 0); all but the last are full."""
+        return min(MEMBERS_PER_BATCH, self.members - batch * MEMBERS_PER_BATCH)
+
+    def batches_of(self, lane: int) -> range:
+        """The batches of a lane: dealt round-robin, so that all lanes end at about the same time."""
+        return range(self.lanes.index(lane), self.batches, len(self.lanes))
+
+
+class RejectedRow(JsonDocument):
+    """A member that Mailchimp refused. ``position`` counts within the batch from 0."""
+
+    position: int | None
+    email: str
+    code: str
+    message: str
+    action: str
+    retryable: bool
+
+
+class BatchResult(JsonDocument):
+    """What became of one batch; created once, so that nothing is counted twice."""
+
+    batch: int
+    lane: int
+    rows: int
+    created: int
+    updated: int
+    rejected: list[RejectedRow]
+    statuses: dict[str, int] = Field(default_factory=dict)
+    calls: int
+    repaired_tags: int = 0
+    untagged: int = 0
+    resent: bool = False
+    sent_at: datetime
+    ended_at: datetime

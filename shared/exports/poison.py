@@ -1,0 +1,58 @@
+"""What becomes of a message that failed too often: it is booked on its export, which then ends with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared import log
+from shared.exports.finish import Finisher
+from shared.exports.lanes import open_shares
+from shared.exports.messages import ExportMessage, WakeMessage
+from shared.exports.problems import internal
+from shared.exports.signals import Signals
+from shared.exports.store import ExportStore
+from shared.storage import names
+from shared.storage.leases import Leases
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonTools:
+    """What the handling of poison messages needs from outside."""
+
+    store: ExportStore
+    leases: Leases
+    signals: Signals
+    finisher: Callable[[], Finisher]
+
+
+class Poison:
+    """Ends what could not be done, so that every export ends."""
+
+    def __init__(self, tools: PoisonTools, *, max_connections: int) -> None:
+        self._tools = tools
+        self._max_connections = max_connections
+
+    def prepare(self, message: ExportMessage) -> None:
+        log.error("poison.prepare", export=message.export_id)
+        self._tools.store.fail(message.export_id, internal("preparing the export"))
+        self._tools.signals.finish(message.export_id)
+
+    def wake(self, message: WakeMessage) -> None:
+        """The lane fails again and again: what it has not sent is booked as not sent.
+
+        A lane that somebody holds is working after all, and then there is nothing to book.
+        """
+        log.error("poison.lane", account=message.account_id, lane=message.lane)
+        store = self._tools.store
+        with self._tools.leases.take(names.lane(message.account_id, message.lane)) as lease:
+            if lease is None:
+                return
+            for plan, lane in open_shares(store, message.account_id, message.lane, self._max_connections):
+                store.fail(plan.export_id, internal("sending a part of the profiles"))
+                store.end_lane(plan.export_id, lane)
+                self._tools.signals.finish(plan.export_id)
+
+    def finish(self, message: ExportMessage) -> None:
+        log.error("poison.finish", export=message.export_id)
+        self._tools.finisher().give_up(message.export_id, internal("closing the books"))

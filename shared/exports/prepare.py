@@ -1,0 +1,424 @@
+"""Prepares an export: reads the pinned segments, checks and merges the profiles, writes finished request bodies.
+
+Everything that can be found wrong without Mailchimp is found before the first call to it, and everything at all before
+the first profile is sent. The plan is written last and once: a delivery that dies half way leaves nothing but blobs
+that nobody reads, and a second delivery starts again from the same pinned version of the source.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+from zlib import crc32
+
+from shared import log
+from shared.destinations.model import AddressMatching, DataMatching, Destination
+from shared.destinations.store import DestinationStore
+from shared.exports.backoff import delay_s
+from shared.exports.merge_values import MergeValue, address_value, merge_value
+from shared.exports.messages import ExportMessage
+from shared.exports.model import Export, Plan, Problem, Status, Stop
+from shared.exports.problems import from_mailchimp_error, from_segment_error, unavailable
+from shared.exports.profiles import Counts, Profiles
+from shared.exports.sign_in import SignIns
+from shared.exports.signals import Signals
+from shared.exports.store import ExportStore
+from shared.mailchimp import MailchimpClient, MailchimpError, MergeField, SignInRefused, Unavailable
+from shared.mailchimp.access import LookupsBusy, MailchimpAccess
+from shared.segments.catalog import SegmentCatalog
+from shared.segments.errors import SegmentError
+from shared.segments.formats import PinnedSegment
+from shared.segments.reader import SegmentReader
+from shared.storage import names
+from shared.storage.leases import HeldLease, LeaseLost, Leases
+
+_UPLOADS_AT_ONCE: Final = 8
+_UPLOADS_AHEAD: Final = 64
+"""Bodies that may wait for their upload: bounds the memory when storage is slower than DuckDB."""
+
+_LOOK_FOR_STOP_EVERY_S: Final = 1.0
+
+
+class _StopRequested(Exception):
+    """The export is to end before it was prepared."""
+
+
+class Impossible(Exception):
+    """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
+
+    def __init__(self, problem: Problem, status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.status: Literal[Status.FAILED, Status.SKIPPED] = status
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareTools:
+    """What prepare needs from outside."""
+
+    store: ExportStore
+    destinations: DestinationStore
+    leases: Leases
+    signals: Signals
+    sign_ins: SignIns
+    access: MailchimpAccess
+    catalog: SegmentCatalog
+    reader: SegmentReader
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    new_id: Callable[[], str]
+    random: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Audience:
+    """What Mailchimp said: how to format the merge fields, and the tag of each segment (name and ID)."""
+
+    values: Sequence[MergeValue]
+    tags: Sequence[str]
+    tag_ids: Mapping[str, int]
+
+
+class Preparer:
+    """Prepares exports, one at a time."""
+
+    def __init__(self, tools: PrepareTools, *, max_profiles: int, max_connections: int) -> None:
+        self._tools = tools
+        self._max_profiles = max_profiles
+        self._max_connections = max_connections
+
+    def prepare(self, message: ExportMessage) -> None:
+        """Prepare the export and wake its lanes, or ask for its end with the reason. Storage faults pass through."""
+        with self._tools.leases.take(names.active(message.export_id), create=False) as lease:
+            if lease is None:
+                log.event("prepare.notNeeded", export=message.export_id)
+                return
+            tell_others = self._prepare(message, lease)
+        tell_others()  # after the lease is free: whoever hears it may need it
+
+    def _prepare(self, message: ExportMessage, lease: HeldLease) -> Callable[[], None]:
+        """Prepare under the lease; returns what to do once the lease is given back."""
+        export_id = message.export_id
+        try:
+            return self._start_sending(self._tools.store.plan(export_id) or self._plan(export_id, lease))
+        except _StopRequested:
+            return partial(self._tools.signals.finish, export_id)
+        except Impossible as error:
+            return self._stop(export_id, error.problem, error.status)
+        except SegmentError as error:
+            return self._stop(export_id, from_segment_error(error))
+        except (Unavailable, LookupsBusy) as error:
+            return self._wait(message, error)
+        except MailchimpError as error:
+            log.warning("prepare.refusedByMailchimp", export=export_id, **error.log_fields())
+            return self._stop(export_id, from_mailchimp_error(error))
+        except LeaseLost:
+            log.warning("prepare.leaseLost", export=export_id)
+            return partial(self._tools.signals.prepare, export_id, delay_s=1)
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def _start_sending(self, plan: Plan) -> Callable[[], None]:
+        store = self._tools.store
+
+        def show(export: Export) -> None:
+            export.sending_at = self._tools.now()
+            export.account_id, export.audience_id = plan.account_id, plan.audience_id
+            export.segments, export.invalid_reasons = plan.segments, plan.invalid_reasons
+            export.books, export.problem = plan.books, None
+
+        store.move(plan.export_id, Status.SENDING, show)
+        log.event("export.prepared", export=plan.export_id, members=plan.members, batches=plan.batches)
+        if not plan.lanes:
+            return partial(self._tools.signals.finish, plan.export_id)
+        store.documents.write(names.work(plan.account_id, plan.export_id), b"")
+        connections = {lane % self._max_connections for lane in plan.lanes}
+        return partial(self._tools.signals.wake_all, plan.account_id, sorted(connections))
+
+    def _stop(
+        self,
+        export_id: str,
+        problem: Problem,
+        status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED,
+    ) -> Callable[[], None]:
+        log.warning("prepare.stopped", export=export_id, code=problem.code)
+        self._tools.store.request_stop(export_id, Stop(status=status, problem=problem, at=self._tools.now()))
+        return partial(self._tools.signals.finish, export_id)
+
+    def _wait(self, message: ExportMessage, error: Unavailable | LookupsBusy) -> Callable[[], None]:
+        """Mailchimp is not available: come back later."""
+
+        def show(export: Export) -> None:
+            export.problem = unavailable()
+
+        self._tools.store.move(message.export_id, Status.WAITING, show)
+        failures = message.failures + 1
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        wait = delay_s(failures, self._tools.random(), retry_after_s)
+        return partial(self._tools.signals.prepare, message.export_id, failures=failures, delay_s=wait)
+
+    # -- the plan ------------------------------------------------------------------------------------------------
+
+    def _plan(self, export_id: str, lease: HeldLease) -> Plan:
+        export, destination = self._begin(export_id)
+        matching = destination.data_matching
+        assert matching is not None  # noqa: S101 - checked by _begin
+        sources = self._pin(export, destination)
+
+        looked_at = self._tools.monotonic()
+
+        def check() -> None:
+            nonlocal looked_at
+            lease.check()
+            if self._tools.monotonic() - looked_at >= _LOOK_FOR_STOP_EVERY_S:
+                looked_at = self._tools.monotonic()
+                self._check_stop(export_id)
+
+        fields = _fields_of(matching)
+        with _profiles() as (profiles, work_dir):
+            for source in sources:
+                profiles.load(self._tools.reader, source, fields, check)
+            self._check_limit(export_id, profiles, profiles.match(), [source.name for source in sources])
+            check()
+            audience = self._ask_mailchimp(destination, matching, fields, [source.name for source in sources])
+            profiles.check_values(audience.values)
+            counts = profiles.counts(audience.tags)
+            attempt = self._tools.new_id()
+            batches = self._write(export_id, attempt, profiles, audience, work_dir, check)
+        return self._tools.store.publish(
+            self._new_plan(export_id, destination, attempt, batches, counts, audience.tag_ids)
+        )
+
+    def _begin(self, export_id: str) -> tuple[Export, Destination]:
+        """The export in status Preparing and its destination. Raises _StopRequested and Impossible."""
+        store = self._tools.store
+
+        def show(export: Export) -> None:
+            export.started_at = export.started_at or self._tools.now()
+            export.problem = None
+
+        export = store.move(export_id, Status.PREPARING, show)
+        if export is None or export.stop is not None or export.status is not Status.PREPARING:
+            raise _StopRequested
+        if store.claim(export.destination_id, export_id) != export_id:
+            raise Impossible(_already_running(), Status.SKIPPED)
+        found = self._tools.destinations.find(export.destination_id)
+        if found is None or found.destination.removed_at is not None:
+            raise Impossible(_removed())
+        destination = found.destination
+        steps = destination.missing_steps()
+        if steps:
+            raise Impossible(_not_ready(steps))
+        return export, destination
+
+    def _check_stop(self, export_id: str) -> None:
+        export = self._tools.store.find(export_id)
+        if export is None or export.stop is not None:
+            raise _StopRequested
+
+    def _pin(self, export: Export, destination: Destination) -> Sequence[PinnedSegment]:
+        """The version of the source that this export reads: fixed at the first attempt and recorded."""
+        if export.sources:
+            return export.sources
+        pinned = self._tools.catalog.pin(destination.segments)
+
+        def show(newest: Export) -> None:
+            newest.sources = list(newest.sources or pinned)
+
+        changed = self._tools.store.change(export.id, show)
+        return changed.sources if changed else pinned
+
+    def _check_limit(self, export_id: str, profiles: Profiles, members: int, segments: Sequence[str]) -> None:
+        if members <= self._max_profiles:
+            return
+        counts = profiles.counts(segments)
+
+        def show(export: Export) -> None:
+            export.books = counts.books.model_copy(update={"not_sent": members})
+            export.segments, export.invalid_reasons = counts.segments, counts.invalid_reasons
+
+        self._tools.store.change(export_id, show)
+        each = ", ".join(f"{count.name} {count.tagged:,}" for count in counts.segments)
+        raise Impossible(
+            Problem(
+                code="tooManyProfiles",
+                message=f"The segments hold {members:,} members; an export may have {self._max_profiles:,}. ({each})",
+                action="Choose fewer or smaller segments, or split them over several destinations. Nothing was sent.",
+            )
+        )
+
+    # -- Mailchimp -----------------------------------------------------------------------------------------------
+
+    def _ask_mailchimp(
+        self, destination: Destination, matching: DataMatching, fields: Sequence[str], segments: Sequence[str]
+    ) -> _Audience:
+        """Check the audience, read its merge fields, and find or create the tags, over one connection."""
+        sign_in, audience = destination.sign_in, destination.audience
+        assert sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018 - checked by _begin
+        token = self._tools.sign_ins.token(sign_in.secret_name)
+        with self._tools.access.lookup(sign_in.account_id, sign_in.api_root, token) as client:
+            try:
+                client.audience(audience.id)
+                values = _values(matching, fields, client.merge_fields(audience.id))
+                tags = _tags(client, audience.id, segments)
+            except SignInRefused:
+                self._tools.sign_ins.refused(destination.id, sign_in.secret_name)
+                raise
+        return _Audience(values, [name for name, _ in tags], dict(tags))
+
+    # -- bodies --------------------------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        export_id: str,
+        attempt: str,
+        profiles: Profiles,
+        audience: _Audience,
+        work_dir: Path,
+        check: Callable[[], None],
+    ) -> int:
+        """Write the bodies and the two lists that the end needs; returns the number of batches."""
+        documents = self._tools.store.documents
+        batches = 0
+        with ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
+            uploads: list[Future[str]] = []
+            for batch, body in profiles.bodies(audience.values, audience.tags):
+                uploads.append(pool.submit(documents.write, names.batch(export_id, attempt, batch), body))
+                batches += 1
+                if len(uploads) >= _UPLOADS_AHEAD:
+                    uploads.pop(0).result()
+                if batches % _UPLOADS_AHEAD == 0:
+                    check()
+            profiles.write_members(work_dir / "members.parquet", audience.values)
+            profiles.write_invalid(work_dir / "invalid.parquet")
+            documents.upload(names.members(export_id, attempt), work_dir / "members.parquet")
+            documents.upload(names.invalid(export_id, attempt), work_dir / "invalid.parquet")
+            for upload in uploads:
+                upload.result()
+        return batches
+
+    def _new_plan(
+        self,
+        export_id: str,
+        destination: Destination,
+        attempt: str,
+        batches: int,
+        counts: Counts,
+        tag_ids: Mapping[str, int],
+    ) -> Plan:
+        sign_in, audience = destination.sign_in, destination.audience
+        assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
+        first = crc32(export_id.encode()) % self._max_connections  # small exports do not all use lane 0
+        lanes = [(first + number) % self._max_connections for number in range(min(batches, self._max_connections))]
+        return Plan(
+            export_id=export_id,
+            destination_id=destination.id,
+            account_id=sign_in.account_id,
+            audience_id=audience.id,
+            api_root=sign_in.api_root,
+            secret_name=sign_in.secret_name,
+            attempt=attempt,
+            lanes=tuple(lanes),
+            members=counts.books.members,
+            batches=batches,
+            tag_ids=dict(tag_ids),
+            segments=counts.segments,
+            invalid_reasons=counts.invalid_reasons,
+            books=counts.books,
+        )
+
+
+@contextmanager
+def _profiles() -> Iterator[tuple[Profiles, Path]]:
+    """An empty set of profiles on local disk; everything is deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        profiles = Profiles(Path(folder))
+        try:
+            yield profiles, Path(folder)
+        finally:
+            profiles.close()
+
+
+def _fields_of(matching: DataMatching) -> list[str]:
+    """The profile fields to read, each once, the address first."""
+    fields = [matching.email]
+    for source in matching.by_merge_tag().values():
+        fields += source.parts().values() if isinstance(source, AddressMatching) else [source]
+    return list(dict.fromkeys(fields))
+
+
+def _values(matching: DataMatching, fields: Sequence[str], known: Sequence[MergeField]) -> list[MergeValue]:
+    """How each matched merge field is filled. Raises Impossible for one that the audience no longer has: Mailchimp
+    would drop its values without a word."""
+    column = {field: f"s.c{number}" for number, field in enumerate(fields)}
+    by_tag = {field.tag: field for field in known}
+    values = []
+    for tag, source in matching.by_merge_tag().items():
+        field = by_tag.get(tag)
+        if field is None:
+            raise Impossible(_merge_field_gone(tag))
+        if isinstance(source, AddressMatching):
+            if field.type != "address":
+                raise Impossible(_merge_field_changed(tag, field.type))
+            values.append(address_value(tag, {part: column[name] for part, name in source.parts().items()}))
+        elif field.type == "address":
+            raise Impossible(_merge_field_changed(tag, field.type))
+        else:
+            options = field.options
+            values.append(
+                merge_value(tag, field.type, column[source], choices=options.choices, phone_format=options.phone_format)
+            )
+    return values
+
+
+def _tags(client: MailchimpClient, audience_id: str, segments: Sequence[str]) -> list[tuple[str, int]]:
+    """Name and ID of each segment's tag. A tag that exists in other letter case is used as it is written there."""
+    known = {tag.name.casefold(): tag for tag in client.tags(audience_id)}
+    found = []
+    for segment in segments:
+        tag = known.get(segment.casefold()) or client.create_tag(audience_id, segment)
+        found.append((tag.name, tag.id))
+    return found
+
+
+def _already_running() -> Problem:
+    return Problem(
+        code="exportRunning",
+        message="Another export of this destination was running.",
+        action="Wait until it has ended, then export again.",
+    )
+
+
+def _removed() -> Problem:
+    return Problem(code="destinationRemoved", message="The destination was removed.", action=None)
+
+
+def _not_ready(steps: Sequence[str]) -> Problem:
+    return Problem(
+        code="destinationNotReady",
+        message=f"The destination is not ready. Still to do: {'; '.join(steps)}.",
+        action="Complete the destination, then export again.",
+    )
+
+
+def _merge_field_gone(tag: str) -> Problem:
+    return Problem(
+        code="mergeFieldMissing",
+        message=f"The audience has no merge field {tag}, which the data matching names.",
+        action="Add the merge field in Mailchimp, or take it out of the data matching. Nothing was sent.",
+    )
+
+
+def _merge_field_changed(tag: str, type_: str) -> Problem:
+    return Problem(
+        code="mergeFieldTypeChanged",
+        message=f"The merge field {tag} is of type {type_} now, which does not fit its data matching.",
+        action="Match the field again at the destination. Nothing was sent.",
+    )

@@ -1,0 +1,293 @@
+"""The profiles of the chosen segments, joined and checked in DuckDB: out of core, with a memory limit.
+
+Tables: ``source`` (every row as read), ``addresses`` (rows with an address that Mailchimp may take), ``invalid`` (the
+other rows with their reason), ``grouped`` (one row per address and segment), ``members`` (one row per address, in the
+order of the first row that has it). ``n`` is the rowid of ``source``: the order of reading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from shared.exports.merge_values import MergeValue
+from shared.exports.model import MEMBERS_PER_BATCH, Books, SegmentCount
+from shared.segments.formats import PinnedSegment
+from shared.segments.reader import SegmentReader
+from shared.segments.sql import quote_literal
+
+_BATCHES_PER_QUERY: Final = 100
+_SEGMENTS_PER_MASK: Final = 62
+
+_BLANKS: Final = " \t\r\n\u00a0\u200b\ufeff"
+"""Blanks around an address are no fault: Mailchimp strips them too."""
+
+_SYNTAX: Final = r"[^\s@,[:cntrl:]]+@[^\s@,.[:cntrl:]][^\s@,[:cntrl:]]*\.[^\s@,.[:cntrl:]]+"
+"""What Mailchimp is known to refuse is no address here: no or several @, blanks, commas, a domain without a dot or with
+one at its end. Everything else is left to Mailchimp's judgement."""
+
+_FAKE: Final = r"@example\.com$|\.con$"
+"""Known to be answered with "looks fake or invalid": foo@example.com, and typing errors such as gmail.con."""
+
+INVALID_ADDRESS: Final = {
+    "emailMissing": "The Email field is empty.",
+    "emailInvalid": "The Email field does not hold an e-mail address.",
+    "emailLooksFake": "Mailchimp refuses this address as fake.",
+}
+FIELD_INVALID: Final = "fieldInvalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows: per segment, by reason, and in all."""
+
+    segments: list[SegmentCount]
+    invalid_reasons: dict[str, int]
+    books: Books
+
+
+class Profiles:
+    """The tables of one export. Give ``load`` every segment, then ``match``, ``check_values``, and read the rest."""
+
+    def __init__(self, work_dir: Path, *, memory_limit: str = "256MB", threads: int = 2) -> None:
+        self._work_dir = work_dir
+        self._connection = duckdb.connect(
+            str(work_dir / "profiles.duckdb"),
+            config={
+                "memory_limit": memory_limit,
+                "threads": threads,
+                "temp_directory": str(work_dir / "spill"),
+                "preserve_insertion_order": True,
+                "autoinstall_known_extensions": False,
+            },
+        )
+        self._segments: list[str] = []
+        self._rows: list[int] = []
+        self._files: list[str] = []
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def load(
+        self, reader: SegmentReader, segment: PinnedSegment, columns: Sequence[str], check: Callable[[], None]
+    ) -> None:
+        """Append the rows of ``segment``. ``check`` is called now and then and may raise to stop."""
+        loaded = reader.load(
+            self._connection,
+            "source",
+            segment,
+            columns,
+            segment_number=len(self._segments),
+            first_file_number=len(self._files),
+            work_dir=self._work_dir,
+            check=check,
+        )
+        self._segments.append(segment.name)
+        self._rows.append(loaded.rows)
+        self._files.extend(file.name for file in loaded.files)
+
+    # -- people --------------------------------------------------------------------------------------------------
+
+    def match(self) -> int:
+        """Check the addresses (column c0), find duplicates and merge people; returns the number of members."""
+        address = f"trim(c0, {quote_literal(_BLANKS)})"
+        self._run(f"""
+            CREATE TABLE judged AS
+            SELECT rowid AS n, segment,
+                   lower(replace({address}, 'İ', 'i\u0307')) AS address,
+                   CASE WHEN c0 IS NULL OR {address} = '' THEN 'emailMissing'
+                        WHEN NOT regexp_full_match({address}, {quote_literal(_SYNTAX)}) THEN 'emailInvalid'
+                        WHEN regexp_matches(lower({address}), {quote_literal(_FAKE)}) THEN 'emailLooksFake'
+                   END AS reason
+            FROM source""")
+        self._run("CREATE VIEW addresses AS SELECT n, segment, address FROM judged WHERE reason IS NULL")
+        self._run("""
+            CREATE TABLE invalid AS
+            SELECT n, reason AS code, CAST(NULL AS VARCHAR) AS merge_tag FROM judged WHERE reason IS NOT NULL""")
+        return self._merge("addresses")
+
+    def check_values(self, values: Sequence[MergeValue]) -> int:
+        """Take out the rows whose text does not fit the type of its merge field; returns the number of members."""
+        arms = " ".join(f"WHEN {v.wrong} THEN {quote_literal(v.tag)}" for v in values if v.wrong != "false")
+        if not arms:
+            return self._count("members")
+        self._run(f"""
+            INSERT INTO invalid
+            SELECT n, {quote_literal(FIELD_INVALID)}, merge_tag
+            FROM (SELECT a.n, CASE {arms} END AS merge_tag FROM addresses a JOIN source s ON s.rowid = a.n)
+            WHERE merge_tag IS NOT NULL""")
+        if self._one(f"SELECT count(*) FROM invalid WHERE code = {quote_literal(FIELD_INVALID)}"):
+            self._run("DROP TABLE members")
+            self._run("DROP TABLE grouped")
+            self._merge("(SELECT * FROM addresses ANTI JOIN invalid USING (n))")
+        return self._count("members")
+
+    def _merge(self, addresses: str) -> int:
+        masks = ", ".join(
+            f"bit_or(CASE WHEN segment // {_SEGMENTS_PER_MASK} = {word}"
+            f" THEN CAST(1 AS BIGINT) << CAST(segment % {_SEGMENTS_PER_MASK} AS BIGINT) ELSE 0 END) AS mask{word}"
+            for word in range(self._mask_count)
+        )
+        self._run(f"""
+            CREATE TABLE grouped AS
+            SELECT address, segment, min(n) AS n, count(*) AS rows FROM {addresses} GROUP BY address, segment""")
+        self._run(f"""
+            CREATE TABLE members AS
+            SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}
+            FROM (SELECT min(n) AS n, {masks} FROM grouped GROUP BY address)
+            ORDER BY n""")
+        return self._count("members")
+
+    @property
+    def _mask_count(self) -> int:
+        return max(1, -(-len(self._segments) // _SEGMENTS_PER_MASK))
+
+    @property
+    def _masks(self) -> list[str]:
+        return [f"mask{word}" for word in range(self._mask_count)]
+
+    @property
+    def _same_masks(self) -> str:
+        return " AND ".join(f"t.{mask} = m.{mask}" for mask in self._masks)
+
+    # -- accounting ----------------------------------------------------------------------------------------------
+
+    def counts(self, tags: Sequence[str]) -> Counts:
+        """Close the first part of the books. ``tags`` are the Mailchimp tags of the segments, in their order."""
+        by_segment = {
+            "invalid": "SELECT segment, count(*) FROM invalid JOIN source s ON s.rowid = n GROUP BY segment",
+            "valid": "SELECT segment, sum(rows) FROM grouped GROUP BY segment",
+            "people": "SELECT segment, count(*) FROM grouped GROUP BY segment",
+            "members": "SELECT segment, count(*) FROM members m JOIN source s ON s.rowid = m.n GROUP BY segment",
+        }
+        found = {name: {int(s): int(c) for s, c in self._all(sql)} for name, sql in by_segment.items()}
+        segments = []
+        for number, (name, tag, rows) in enumerate(zip(self._segments, tags, self._rows, strict=True)):
+            invalid, valid, people, members = (found[key].get(number, 0) for key in by_segment)
+            segments.append(
+                SegmentCount(
+                    name=name,
+                    tag=tag,
+                    rows=rows,
+                    invalid=invalid,
+                    duplicates=valid - people,
+                    merged=people - members,
+                    members=members,
+                    tagged=people,
+                )
+            )
+        return Counts(
+            segments=segments,
+            invalid_reasons={
+                code if tag is None else f"{code}:{tag}": int(count)
+                for code, tag, count in self._all(
+                    "SELECT code, merge_tag, count(*) FROM invalid GROUP BY ALL ORDER BY 1, 2"
+                )
+            },
+            books=Books(
+                rows_read=sum(self._rows),
+                invalid=self._count("invalid"),
+                duplicates=sum(segment.duplicates for segment in segments),
+                merged=sum(segment.merged for segment in segments),
+                members=self._count("members"),
+            ),
+        )
+
+    # -- what is sent --------------------------------------------------------------------------------------------
+
+    def bodies(self, values: Sequence[MergeValue], tags: Sequence[str]) -> Iterator[tuple[int, bytes]]:
+        """Finished request bodies of up to 500 members by batch number, in order."""
+        self._write_tag_sets(tags)
+        member = self._member_json(values)
+        step = _BATCHES_PER_QUERY * MEMBERS_PER_BATCH
+        for start in range(0, self._count("members"), step):
+            rows = self._all(f"""
+                SELECT position // {MEMBERS_PER_BATCH}, string_agg({member}, ',' ORDER BY position)
+                FROM members m JOIN source s ON s.rowid = m.n JOIN tag_sets t ON {self._same_masks}
+                WHERE position >= {start} AND position < {start + step}
+                GROUP BY 1 ORDER BY 1""")
+            for batch, members in rows:
+                yield int(batch), f'{{"members":[{members}],"update_existing":true}}'.encode()
+
+    def _member_json(self, values: Sequence[MergeValue]) -> str:
+        """SQL for one member. ``status_if_new`` and never ``status``: nobody who left is subscribed again."""
+        pairs = ", ".join(f"{quote_literal(json.dumps(v.tag) + ':')} || ({v.json})" for v in values)
+        merge_fields = f"concat_ws(',', {pairs})" if pairs else "''"
+        return (
+            f"'{{\"email_address\":' || to_json(trim(s.c0, {quote_literal(_BLANKS)}))"
+            f' || \',"status_if_new":"subscribed","merge_fields":{{\' || {merge_fields}'
+            " || '},\"tags\":' || t.tags || '}'"
+        )
+
+    def _write_tag_sets(self, tags: Sequence[str]) -> None:
+        """One row per combination of segments that occurs, with the JSON list of its tags."""
+        columns = ", ".join(f"{mask} BIGINT" for mask in self._masks)
+        self._run(f"CREATE OR REPLACE TABLE tag_sets ({columns}, tags VARCHAR)")
+        combinations = self._all(f"SELECT DISTINCT {', '.join(self._masks)} FROM members")
+        rows = [
+            (
+                *masks,
+                json.dumps(
+                    [
+                        tag
+                        for number, tag in enumerate(tags)
+                        if masks[number // _SEGMENTS_PER_MASK] >> (number % _SEGMENTS_PER_MASK) & 1
+                    ],
+                    ensure_ascii=False,
+                ),
+            )
+            for masks in combinations
+        ]
+        if rows:
+            self._connection.executemany(
+                f"INSERT INTO tag_sets VALUES ({', '.join('?' * (len(self._masks) + 1))})", rows
+            )
+
+    def write_members(self, path: Path, values: Sequence[MergeValue]) -> None:
+        """A Parquet file of position, address, where the row was read, a hash of its merge fields, and its tags.
+
+        To be called after ``bodies`` has been read to its end.
+        """
+        texts = ", ".join(f"({v.json})" for v in values) or "''"
+        self._run(f"""
+            COPY (
+                SELECT m.position, trim(s.c0, {quote_literal(_BLANKS)}) AS email, s.segment, s.file, s.row,
+                       md5_number_lower(concat_ws(chr(31), {texts})) AS payload, t.tags
+                FROM members m JOIN source s ON s.rowid = m.n JOIN tag_sets t ON {self._same_masks}
+                ORDER BY m.position
+            ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)""")
+
+    def write_invalid(self, path: Path) -> None:
+        """A Parquet file of the rows that are not sent, each with its place and reason."""
+        self._run(f"""
+            COPY (
+                SELECT s.segment, s.file, s.row, left(coalesce(s.c0, ''), 320) AS email, i.code, i.merge_tag
+                FROM invalid i JOIN source s ON s.rowid = i.n ORDER BY i.n
+            ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)""")
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Names of all files read; ``file`` in the tables counts them from 0."""
+        return self._files
+
+    # -- plumbing ------------------------------------------------------------------------------------------------
+
+    def _run(self, sql: str) -> None:
+        self._connection.execute(sql)
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql).fetchall()
+
+    def _one(self, sql: str) -> int:
+        row = self._connection.execute(sql).fetchone()
+        return int(row[0]) if row else 0
+
+    def _count(self, table: str) -> int:
+        return self._one(f"SELECT count(*) FROM {table}")

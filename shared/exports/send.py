@@ -1,0 +1,302 @@
+"""Sends one batch until every row has an outcome: created, updated, or rejected with a reason.
+
+What can happen to a call, and what is done (Marketing API, POST /lists/{list_id}):
+
+* 200: per-row errors are booked; the sum must account for every row, else the missing rows are asked for again;
+* refused as a whole (400): the named row is taken out, or the rows are split in halves until the bad one stands alone;
+* unavailable: wait and send the same rows again, which is safe because the call is an upsert;
+* unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
+  they are split in halves too.
+
+Errors that stop the export (shared/mailchimp/errors.py, Stop) pass through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from shared.exports.backoff import Backoff
+from shared.exports.model import BatchResult, Plan, RejectedRow
+from shared.mailchimp import (
+    BatchRefused,
+    MailchimpClient,
+    ReplyMember,
+    RowError,
+    SubscribeReply,
+    TagNotFound,
+    Unavailable,
+    classify_row_error,
+    row_error_of,
+)
+
+_Answer = TypeVar("_Answer")
+
+_TRIES_OF_A_TROUBLED_PART: Final = 2
+_TRIES_OF_A_TROUBLED_ROW: Final = 3
+
+
+class _Member(msgspec.Struct):
+    email_address: str
+    tags: list[str]
+
+
+class _Body(msgspec.Struct):
+    members: list[msgspec.Raw]
+
+
+_body_decoder = msgspec.json.Decoder(_Body)
+_member_decoder = msgspec.json.Decoder(_Member)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One member of the request: its place in the batch, its JSON as prepared, its address and the tags for it."""
+
+    position: int
+    raw: msgspec.Raw
+    email: str
+    tags: Sequence[str]
+
+    @property
+    def key(self) -> str:
+        return self.email.lower()
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is known of the batch so far."""
+
+    created: int = 0
+    updated: int = 0
+    rejected: list[RejectedRow] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    repaired_tags: int = 0
+    untagged: int = 0
+    resent: bool = False
+
+
+class _Troubled(Exception):
+    """These rows fail although Mailchimp is up."""
+
+
+def read_rows(body: bytes) -> list[_Row]:
+    """The members of a prepared request body."""
+    rows = []
+    for position, raw in enumerate(_body_decoder.decode(body).members):
+        member = _member_decoder.decode(raw)
+        rows.append(_Row(position, raw, member.email_address, member.tags))
+    return rows
+
+
+def _compose(rows: Sequence[_Row]) -> bytes:
+    return b'{"members":[' + b",".join(bytes(row.raw) for row in rows) + b'],"update_existing":true}'
+
+
+class BatchSender:
+    """Sends the batches of one plan over one connection."""
+
+    def __init__(
+        self,
+        client: MailchimpClient,
+        plan: Plan,
+        backoff: Backoff,
+        *,
+        before_call: Callable[[], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """``before_call`` runs before every call and raises when the connection is no longer ours."""
+        self._client = client
+        self._plan = plan
+        self._backoff = backoff
+        self._before_call = before_call
+        self._clock = clock
+        self._tag_ids = {tag.casefold(): (tag, tag_id) for tag, tag_id in plan.tag_ids.items()}
+
+    def send(self, batch: int, lane: int, body: bytes) -> BatchResult:
+        """Send a prepared body. Raises MustPause, LeaseLost and the Stop errors; nothing is recorded then."""
+        began = self._clock()
+        rows = read_rows(body)
+        outcome = _Outcome()
+        waiting: list[tuple[Sequence[_Row], bytes | None]] = [(rows, body)]
+        while waiting:
+            part, part_body = waiting.pop()
+            try:
+                reply = self._subscribe(part, part_body, outcome)
+            except BatchRefused as refusal:
+                waiting.extend((rest, None) for rest in self._without_refused(part, refusal, outcome))
+            except _Troubled as trouble:
+                waiting.extend((half, None) for half in self._halves(part, outcome, "serverError", str(trouble)))
+            else:
+                waiting.extend((rest, None) for rest in self._book(part, reply, outcome))
+        return BatchResult(
+            batch=batch,
+            lane=lane,
+            rows=len(rows),
+            created=outcome.created,
+            updated=outcome.updated,
+            rejected=outcome.rejected,
+            statuses=dict(outcome.statuses),
+            calls=outcome.calls,
+            repaired_tags=outcome.repaired_tags,
+            untagged=outcome.untagged,
+            resent=outcome.resent,
+            sent_at=began,
+            ended_at=self._clock(),
+        )
+
+    # -- calls -----------------------------------------------------------------------------------------------------
+
+    def _subscribe(self, part: Sequence[_Row], body: bytes | None, outcome: _Outcome) -> SubscribeReply:
+        payload = body if body is not None else _compose(part)
+        tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
+        return self._until_answered(
+            partial(self._client.subscribe, self._plan.audience_id, payload), outcome, tries=tries
+        )
+
+    def _until_answered(self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int) -> _Answer:
+        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up."""
+        failed = 0
+        while True:
+            self._before_call()
+            outcome.calls += 1
+            try:
+                answer = call()
+            except (BatchRefused, TagNotFound):
+                self._backoff.success()
+                raise
+            except Unavailable as error:
+                outcome.resent = outcome.resent or error.outcome_unknown
+                if error.outcome_unknown and self._is_up(outcome):
+                    failed += 1
+                    if failed >= tries:
+                        raise _Troubled(error.reason) from error
+                else:
+                    self._backoff.wait(error.reason, error.retry_after_s)
+            else:
+                self._backoff.success()
+                return answer
+
+    def _is_up(self, outcome: _Outcome) -> bool:
+        self._before_call()
+        outcome.calls += 1
+        try:
+            self._client.ping()
+        except Unavailable:
+            return False
+        return True
+
+    # -- outcomes --------------------------------------------------------------------------------------------------
+
+    def _book(self, part: Sequence[_Row], reply: SubscribeReply, outcome: _Outcome) -> Iterable[Sequence[_Row]]:
+        """Account for a reply, repair tags that did not arrive; returns the rows that have no outcome yet."""
+        by_key = {row.key: row for row in part}
+        answered = reply.total_created + reply.total_updated + reply.error_count
+        missing: Sequence[_Row] = ()
+        if answered != len(part):
+            outcome.resent = True
+            seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in reply.errors}
+            missing = [row for row in part if row.key not in seen]
+            if len(missing) != len(part) - answered:  # the reply contradicts itself: nothing of it counts
+                return self._halves(part, outcome, "notConfirmed", "Mailchimp's reply does not add up.")
+        outcome.created += reply.total_created
+        outcome.updated += reply.total_updated
+        for error in reply.errors:
+            outcome.rejected.append(_rejected(by_key.get(error.email_address.lower()), error))
+        outcome.statuses.update(member.status for member in reply.members())
+        self._repair_tags(by_key, reply.members(), outcome)
+        if len(missing) == len(part):
+            return self._halves(missing, outcome, "notConfirmed", "Mailchimp's reply does not mention this contact.")
+        return [missing] if missing else []
+
+    def _repair_tags(self, by_key: Mapping[str, _Row], members: Iterable[ReplyMember], outcome: _Outcome) -> None:
+        """Tag the members whose tags the call did not set (whether it does for existing members is not documented)."""
+        lacking: dict[str, list[str]] = {}
+        for member in members:
+            row = by_key.get(member.email_address.lower())
+            if row is None or tuple(row.tags) == tuple(member.tag_names):
+                continue
+            shown = {name.casefold() for name in member.tag_names}
+            for tag in row.tags:
+                if tag.casefold() not in shown:
+                    lacking.setdefault(tag.casefold(), []).append(member.email_address)
+        for key, addresses in lacking.items():
+            self._tag(key, addresses, outcome)
+
+    def _tag(self, key: str, addresses: Sequence[str], outcome: _Outcome) -> None:
+        """Tag at most 500 members. Who cannot be tagged is counted; the member itself has arrived."""
+        audience = self._plan.audience_id
+        name, tag_id = self._tag_ids[key]
+        waiting: list[Sequence[str]] = [addresses]
+        while waiting:
+            part = waiting.pop()
+            try:
+                self._until_answered(
+                    partial(self._client.tag_members, audience, tag_id, part), outcome, tries=_TRIES_OF_A_TROUBLED_PART
+                )
+                outcome.repaired_tags += len(part)
+            except TagNotFound:  # somebody deleted the tag meanwhile
+                find = partial(self._client.find_or_create_tag, audience, name)
+                tag_id = self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW).id
+                self._tag_ids[key] = (name, tag_id)
+                waiting.append(part)
+            except (BatchRefused, _Troubled):
+                if len(part) == 1:
+                    outcome.untagged += 1
+                else:
+                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+
+    def _without_refused(
+        self, part: Sequence[_Row], refusal: BatchRefused, outcome: _Outcome
+    ) -> Iterable[Sequence[_Row]]:
+        """Take out the rows that a whole-call 400 names, or split where it names none."""
+        named = {number for number in refusal.rows if number < len(part)}
+        if not named and len(part) > 1:
+            return _in_halves(part)
+        for number in sorted(named) or [0]:
+            row = part[number]
+            outcome.rejected.append(_rejected(row, row_error_of(refusal, row.email, number)))
+        rest = [row for number, row in enumerate(part) if number not in named] if named else []
+        return [rest] if rest else []
+
+    def _halves(self, part: Sequence[_Row], outcome: _Outcome, code: str, message: str) -> Iterable[Sequence[_Row]]:
+        """Split rows that have no outcome; a single row that gets none is given up for this export."""
+        if len(part) > 1:
+            return _in_halves(part)
+        row = part[0]
+        outcome.rejected.append(
+            RejectedRow(
+                position=row.position,
+                email=row.email,
+                code=code,
+                message=message,
+                action="Export again later; if it stays, ask Mailchimp's support about this contact.",
+                retryable=True,
+            )
+        )
+        return []
+
+
+def _in_halves(part: Sequence[_Row]) -> list[Sequence[_Row]]:
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
+def _rejected(row: _Row | None, error: RowError) -> RejectedRow:
+    reason = classify_row_error(error)
+    details = f" {error.field}: {error.field_message}" if error.field else ""
+    return RejectedRow(
+        position=row.position if row else None,
+        email=row.email if row else error.email_address,
+        code=reason.code,
+        message=f"{error.message}{details}",
+        action=reason.action,
+        retryable=reason.retryable,
+    )

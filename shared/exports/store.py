@@ -1,0 +1,210 @@
+"""Where exports are kept: their documents, plans, results and markers in the state container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
+from shared.storage import names
+from shared.storage.documents import AlreadyExists, Documents
+from shared.storage.json_documents import JsonDocument
+
+_COUNTED: Final = ("created", "updated", "rejected", "calls", "resent", "repaired", "untagged")
+
+
+class CurrentExport(JsonDocument):
+    """The content of ``current/{destination}.json``."""
+
+    export_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveExport:
+    """An export on the list of what is going on; ``held``: somebody prepares or finishes it right now."""
+
+    id: str
+    held: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedResult:
+    """A result as the listing shows it: enough to count without opening it."""
+
+    name: str
+    batch: int
+    created: int
+    updated: int
+    rejected: int
+    calls: int
+    resent: int
+    repaired: int
+    untagged: int
+
+
+class ExportStore:
+    """Reads and writes the state of exports. Every write is a creation or a change of a known version."""
+
+    def __init__(self, documents: Documents, clock: Callable[[], datetime]) -> None:
+        self.documents = documents
+        self._clock = clock
+
+    # -- the export's document ---------------------------------------------------------------------------------
+
+    def create(self, export: Export) -> bool:
+        """Write a new export; False when it is there already."""
+        self.documents.write(names.active(export.id), b"")
+        try:
+            self.documents.create(names.export(export.id), export.to_bytes())
+        except AlreadyExists:
+            return False
+        return True
+
+    def withdraw(self, export_id: str) -> None:
+        """Take back an export that found its destination's place taken: it never started."""
+        self.documents.delete(names.export(export_id))
+        self.documents.delete(names.active(export_id))
+
+    def find(self, export_id: str) -> Export | None:
+        found = self.documents.read(names.export(export_id))
+        return Export.from_bytes(found.data) if found else None
+
+    def change(self, export_id: str, change: Callable[[Export], None]) -> Export | None:
+        """Apply ``change`` (idempotent: it may run again) to the newest version; None where there is no export."""
+
+        def rewrite(data: bytes) -> bytes:
+            export = Export.from_bytes(data)
+            change(export)
+            return export.to_bytes()
+
+        data = self.documents.update(names.export(export_id), rewrite)
+        return Export.from_bytes(data) if data else None
+
+    def move(self, export_id: str, to: Status, also: Callable[[Export], None] | None = None) -> Export | None:
+        """Go to status ``to`` where the table of transitions allows it; otherwise leave the export as it is."""
+
+        def step(export: Export) -> None:
+            if to in TRANSITIONS[export.status]:
+                export.status = to
+                if also is not None:
+                    also(export)
+
+        return self.change(export_id, step)
+
+    def request_stop(self, export_id: str, stop: Stop) -> Export | None:
+        """Ask a running export to end early. The first request counts."""
+
+        def ask(export: Export) -> None:
+            if export.stop is None and not export.ended:
+                export.stop = stop
+
+        return self.change(export_id, ask)
+
+    def fail(self, export_id: str, problem: Problem) -> Export | None:
+        """Ask a running export to end as Failed because of ``problem``."""
+        return self.request_stop(export_id, Stop(status=Status.FAILED, problem=problem, at=self._clock()))
+
+    def newest(self) -> Iterator[str]:
+        """IDs of all exports, the newest first (IDs begin with the time)."""
+        ids = [
+            entry.name.removeprefix(names.EXPORTS_PREFIX).removesuffix(".json")
+            for entry in self.documents.list(names.EXPORTS_PREFIX)
+        ]
+        return reversed(ids)
+
+    def active(self) -> Iterator[ActiveExport]:
+        """Exports that have not ended, or whose start or end was cut off."""
+        for entry in self.documents.list(names.ACTIVE_PREFIX):
+            yield ActiveExport(entry.name.removeprefix(names.ACTIVE_PREFIX), entry.leased, entry.changed_at)
+
+    # -- one export at a time per destination ------------------------------------------------------------------
+
+    def claim(self, destination_id: str, export_id: str) -> str:
+        """Make ``export_id`` the destination's running export; returns the ID that holds the place.
+
+        The place is free when nobody holds it or the export that does has ended. An export is written before it
+        claims the place, so an ID without an export is one that was never finished starting: its place is free too.
+        """
+        name = names.current_export(destination_id)
+        wanted = CurrentExport(export_id=export_id).to_bytes()
+        while True:
+            with suppress(AlreadyExists):
+                self.documents.create(name, wanted)
+                return export_id
+            held = self.documents.update(name, lambda data: None if self._is_running(data) else wanted)
+            if held is not None:
+                return CurrentExport.from_bytes(held).export_id
+
+    def _is_running(self, current: bytes) -> bool:
+        export = self.find(CurrentExport.from_bytes(current).export_id)
+        return export is not None and not export.ended
+
+    def running(self, destination_id: str) -> str | None:
+        """The ID of the destination's running export, if there is one."""
+        found = self.documents.read(names.current_export(destination_id))
+        if found is None or not self._is_running(found.data):
+            return None
+        return CurrentExport.from_bytes(found.data).export_id
+
+    # -- plan, results, ends -----------------------------------------------------------------------------------
+
+    def plan(self, export_id: str) -> Plan | None:
+        found = self.documents.read(names.plan(export_id))
+        return Plan.from_bytes(found.data) if found else None
+
+    def publish(self, plan: Plan) -> Plan:
+        """Make ``plan`` the export's plan, unless an earlier delivery made one: then that one is returned."""
+        with suppress(AlreadyExists):
+            self.documents.create(names.plan(plan.export_id), plan.to_bytes())
+            return plan
+        found = self.plan(plan.export_id)
+        return found if found is not None else plan
+
+    def record(self, export_id: str, result: BatchResult) -> None:
+        """Write the result of a batch; the first one stays, whatever a second delivery says."""
+        counts = (
+            result.created,
+            result.updated,
+            len(result.rejected),
+            result.calls,
+            int(result.resent),
+            result.repaired_tags,
+            result.untagged,
+        )
+        metadata = {name: str(count) for name, count in zip(_COUNTED, counts, strict=True)}
+        with suppress(AlreadyExists):
+            self.documents.create(names.result(export_id, result.lane, result.batch), result.to_bytes(), metadata)
+
+    def recorded(self, export_id: str, lane: int | None = None) -> Iterator[RecordedResult]:
+        """The results so far, of one lane or of all."""
+        for entry in self.documents.list(names.results(export_id, lane), metadata=True):
+            counts = [int(entry.metadata.get(name, 0)) for name in _COUNTED]
+            number = int(entry.name.rsplit("/", 1)[1].removesuffix(".json"))
+            yield RecordedResult(entry.name, number, *counts)
+
+    def tally(self, export_id: str) -> Tally:
+        """The sums over all results so far."""
+        tally = Tally()
+        for result in self.recorded(export_id):
+            tally.batches += 1
+            tally.created += result.created
+            tally.updated += result.updated
+            tally.rejected += result.rejected
+            tally.calls += result.calls
+            tally.resent += result.resent
+            tally.repaired_tags += result.repaired
+            tally.untagged += result.untagged
+        return tally
+
+    def end_lane(self, export_id: str, lane: int) -> None:
+        """Say that this lane will send nothing more of the export."""
+        with suppress(AlreadyExists):
+            self.documents.create(names.lane_end(export_id, lane), b"{}")
+
+    def ended_lanes(self, export_id: str) -> set[int]:
+        prefix = names.lane_ends(export_id)
+        return {int(e.name.removeprefix(prefix).removesuffix(".json")) for e in self.documents.list(prefix)}

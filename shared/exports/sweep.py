@@ -1,0 +1,97 @@
+"""Re-drives what a crash left half done: a timer looks at every export that has not ended and sends what it waits for.
+
+Every message may be superfluous; whoever receives it looks at the state first. So the sweeper need not be exact, it
+only must not send much: nothing for work that somebody holds a lease on, nothing for lanes that have a message on its
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from shared import log
+from shared.exports.lanes import LaneRest
+from shared.exports.model import Export, Plan
+from shared.exports.signals import Signals
+from shared.exports.store import ExportStore
+from shared.storage import names
+
+_GRACE: Final = timedelta(seconds=60)
+"""How long a message that was sent may take to arrive before it counts as lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTools:
+    """What the sweeper needs from outside."""
+
+    store: ExportStore
+    signals: Signals
+    now: Callable[[], datetime]
+
+
+class Sweeper:
+    """Keeps exports moving, and deletes what has expired."""
+
+    def __init__(self, tools: SweepTools, *, max_connections: int, retention: timedelta) -> None:
+        self._tools = tools
+        self._max_connections = max_connections
+        self._retention = retention
+
+    def sweep(self) -> None:
+        """One round over all exports that have not ended."""
+        for active in self._tools.store.active():
+            if active.held:
+                continue
+            export = self._tools.store.find(active.id)
+            if export is not None:
+                self._drive(export)
+            elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
+                self._tools.store.documents.delete(names.active(active.id))
+
+    def _drive(self, export: Export) -> None:
+        plan = self._tools.store.plan(export.id)
+        if export.ended or (export.stop is not None and plan is None):
+            self._tools.signals.finish(export.id)
+        elif plan is None:
+            if self._tools.now() - (export.started_at or export.created_at) > _GRACE:
+                log.warning("sweep.prepare", export=export.id)
+                self._tools.signals.prepare(export.id)
+        else:
+            self._drive_lanes(export, plan)
+
+    def _drive_lanes(self, export: Export, plan: Plan) -> None:
+        store = self._tools.store
+        open_lanes = set(plan.lanes) - store.ended_lanes(export.id)
+        if not open_lanes:
+            self._tools.signals.finish(export.id)
+            return
+        if not store.documents.exists(names.work(plan.account_id, plan.export_id)):
+            self._tools.signals.prepare(export.id)  # the plan was made, but nobody was told
+            return
+        resting = {
+            int(entry.name.rsplit("/", 1)[1]): (entry.leased, LaneRest.from_metadata(entry.metadata))
+            for entry in store.documents.list(names.account_lanes(plan.account_id), metadata=True)
+        }
+        for connection in sorted({lane % self._max_connections for lane in open_lanes}):
+            leased, rest = resting.get(connection, (False, LaneRest()))
+            on_its_way = rest.wake_at is not None and rest.wake_at + _GRACE > self._tools.now()
+            if not leased and not on_its_way:
+                log.warning("sweep.wake", export=export.id, lane=connection)
+                self._tools.signals.wake(plan.account_id, connection)
+
+    def expire(self) -> int:
+        """Delete the profiles of exports that ended longer ago than the retention; returns how many exports."""
+        expired = 0
+        for export_id in reversed(list(self._tools.store.newest())):
+            export = self._tools.store.find(export_id)
+            if export is None or export.ended_at is None:
+                continue
+            if self._tools.now() - export.ended_at < self._retention:
+                break
+            expired += bool(self._tools.store.documents.delete_all(names.run(export_id)))
+            if self._tools.now() - export.ended_at > 2 * self._retention:
+                self._tools.store.documents.delete(names.export(export_id))
+        return expired

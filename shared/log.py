@@ -1,0 +1,25 @@
+"""One line of JSON per event, with a constant event name. No addresses, no tokens: only what is passed in as fields."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Final
+
+_logger: Final = logging.getLogger("segments_to_mailchimp")
+
+Value = str | int | float | bool | None
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: Value) -> None:
+    """Log event ``name`` (area.whatHappened) with ``fields``; names are camelCase in the line."""
+    if _logger.isEnabledFor(level):
+        _logger.log(level, "%s", json.dumps({"event": name, **fields}, ensure_ascii=False))
+
+
+def warning(name: str, /, **fields: Value) -> None:
+    event(name, level=logging.WARNING, **fields)
+
+
+def error(name: str, /, **fields: Value) -> None:
+    event(name, level=logging.ERROR, **fields)

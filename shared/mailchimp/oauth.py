@@ -1,0 +1,150 @@
+"""Signing in to Mailchimp with OAuth 2: where to send the administrator, and what to do with the code that comes back.
+
+Mailchimp Marketing API, "Access Data on Behalf of Other Users with OAuth 2": /oauth2/authorize, /oauth2/token and
+/oauth2/metadata of https://login.mailchimp.com. Tokens do not expire; the user may revoke them. There are no scopes.
+The redirect address must be exactly the registered one, so what belongs to the request travels in `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from shared.mailchimp.api_root import require_address, require_token, validate_api_root
+from shared.mailchimp.errors import ApiKeyMalformed, MailchimpError, ReplyUnusable, SignInNotConfigured, SignInRefused
+from shared.mailchimp.problems import Call, error_for, read_problem, text
+from shared.mailchimp.replies import read_object
+from shared.mailchimp.transport import Reply, Transport
+
+# RFC 6749 5.2: the app's own registration is wrong, whoever signs in.
+_OUR_FAULTS = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "redirect_uri_mismatch"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Who signed in, from the metadata. api_root is checked. login_id: the user whose ten connections are shared."""
+
+    api_root: str
+    data_centre: str
+    account_name: str
+    role: str
+    login_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthApp:
+    """This app as registered with Mailchimp. login_url: checked by `api_root.validate_login_url`."""
+
+    login_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uri: str
+
+
+def authorize_url(app: OAuthApp, state: str) -> str:
+    """Where to send the administrator's browser. state: unguessable, bound to the caller, comes back unchanged."""
+    query = {"response_type": "code", "client_id": app.client_id, "redirect_uri": app.redirect_uri, "state": state}
+    return f"{require_address(app.login_url)}/oauth2/authorize?{urlencode(query)}"
+
+
+def exchange_code(
+    app: OAuthApp, code: str, transport: Transport, utc_now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> str:
+    """The access token for the code of the redirect; a code works once and for a short time.
+
+    transport: to `app.login_url`. Raises SignInRefused (code used, expired or made up), SignInNotConfigured,
+    Unavailable.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": app.client_id,
+        "client_secret": app.client_secret,
+        "redirect_uri": app.redirect_uri,
+        "code": code,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    call = Call("completing the sign-in")
+    reply = transport.send(
+        "POST", "/oauth2/token", doing=call.doing, headers=headers, body=urlencode(form).encode("ascii")
+    )
+    wire = _read(reply, call, utc_now, (app.client_secret, code))
+    token = wire.get("access_token")
+    if isinstance(token, str) and token:
+        try:
+            return require_token(token)
+        except ApiKeyMalformed:
+            pass
+    raise ReplyUnusable(
+        "Mailchimp's answer to completing the sign-in holds no usable access token.", status=reply.status
+    )
+
+
+def sign_in_of(
+    token: str,
+    transport: Transport,
+    *,
+    api_root_override: str | None = None,
+    utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> SignIn:
+    """Who the token belongs to and which API root serves it (GET /oauth2/metadata).
+
+    transport: to the login address. api_root_override: the configured API root, used instead of the metadata's.
+    Raises SignInRefused (also for the error that Mailchimp puts into a 200), ApiRootRefused, ApiKeyMalformed,
+    Unavailable.
+    """
+    usable = require_token(token)
+    call = Call("reading who signed in")
+    headers = {"Authorization": f"OAuth {usable}", "Accept": "application/json"}
+    reply = transport.send("GET", "/oauth2/metadata", doing=call.doing, headers=headers)
+    wire = _read(reply, call, utc_now, (usable,))
+    data_centre, endpoint = text(wire.get("dc"), 20), text(wire.get("api_endpoint"), 200)
+    login = wire.get("login")
+    login_id = (login.get("login_id") if isinstance(login, dict) else None) or wire.get("user_id")
+    if not data_centre or not endpoint or not isinstance(login_id, int | str):
+        raise ReplyUnusable("Mailchimp's answer to reading who signed in is not complete.", status=reply.status)
+    if api_root_override:
+        endpoint = api_root_override.replace("{dc}", data_centre)
+    return SignIn(
+        api_root=validate_api_root(endpoint, api_root_override),
+        data_centre=data_centre,
+        account_name=text(wire.get("accountname"), 200),
+        role=text(wire.get("role"), 80),
+        login_id=text(str(login_id), 80),
+    )
+
+
+def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON object of a sign-in reply; its `error` counts whatever the status says."""
+    body = reply.body
+    if not 200 <= reply.status < 300:
+        for secret in secrets:
+            body = body.replace(secret.encode(), b"<secret>")
+    problem = read_problem(body)
+    if problem and problem.oauth_error and reply.status < 500 and reply.status != 429:
+        raise _refused(problem.oauth_error, problem.detail, reply.status)
+    if not 200 <= reply.status < 300:
+        raise error_for(Reply(reply.status, reply.retry_after, body), call, utc_now)
+    return read_object(body, call.doing)
+
+
+def _refused(oauth_error: str, detail: str, status: int) -> MailchimpError:
+    if oauth_error in _OUR_FAULTS:
+        return SignInNotConfigured(
+            "Mailchimp does not know this app.",
+            action=(
+                "Ask the administrator to check MAILCHIMP_CLIENT_ID, MAILCHIMP_CLIENT_SECRET and the redirect address."
+            ),
+            status=status,
+            title=oauth_error,
+            detail=detail,
+        )
+    return SignInRefused(
+        "Mailchimp did not complete the sign-in.",
+        action="Start the sign-in to Mailchimp again and finish it within a few minutes.",
+        status=status,
+        title=oauth_error,
+        detail=detail,
+    )

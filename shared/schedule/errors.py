@@ -1,0 +1,23 @@
+"""Errors of the schedule.
+
+ScheduleError
+ └ ScheduleInvalid   days, times or time zone cannot be kept
+"""
+
+from __future__ import annotations
+
+
+class ScheduleError(Exception):
+    """The schedule cannot do what was asked; the message says why."""
+
+    code = "scheduleError"
+
+
+class ScheduleInvalid(ScheduleError):
+    """Raised when a schedule could not be kept, e.g. because of an unknown time zone."""
+
+    code = "scheduleInvalid"
+
+    def __init__(self, message: str, target: str) -> None:
+        super().__init__(message)
+        self.target = target

@@ -1,0 +1,47 @@
+"""Segments in blob storage: Common Data Model folders (model.json) and plain folders of CSV or Parquet.
+
+`SegmentCatalog` finds, describes and pins segments; `SegmentReader` loads a pinned segment into a DuckDB table.
+What can be wrong is in `errors`.
+"""
+
+from .catalog import SegmentCatalog, SegmentDetail, SegmentSummary, SourceFile
+from .errors import (
+    ContainerMissing,
+    LocationRefused,
+    ModelInvalid,
+    SegmentError,
+    SegmentNotExportable,
+    SegmentNotFound,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+)
+from .formats import CsvFormat, PinnedFile, PinnedModel, PinnedSegment
+from .matching import SegmentField, SuggestedMatching, suggest_matching
+from .reader import LoadedFile, LoadedSegment, SegmentReader
+
+__all__ = [
+    "ContainerMissing",
+    "CsvFormat",
+    "LoadedFile",
+    "LoadedSegment",
+    "LocationRefused",
+    "ModelInvalid",
+    "PinnedFile",
+    "PinnedModel",
+    "PinnedSegment",
+    "SegmentCatalog",
+    "SegmentDetail",
+    "SegmentError",
+    "SegmentField",
+    "SegmentNotExportable",
+    "SegmentNotFound",
+    "SegmentReader",
+    "SegmentSummary",
+    "SourceChanged",
+    "SourceFile",
+    "SourceMissing",
+    "SourceUnreadable",
+    "SuggestedMatching",
+    "suggest_matching",
+]

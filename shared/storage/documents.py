@@ -1,0 +1,173 @@
+"""Small blobs with optimistic concurrency: created if absent, changed with ETag, listed by prefix.
+
+A request whose answer was lost is repeated by the client library, so ``AlreadyExists`` and ``Changed`` may speak of our
+own first try. Callers therefore either do not mind, or compare what they find with what they wanted to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob import ContainerClient
+
+
+class DocumentError(Exception):
+    """The blob is not in the state that the write asked for."""
+
+
+class AlreadyExists(DocumentError):
+    """Raised by ``create`` when the blob is there already."""
+
+
+class Changed(DocumentError):
+    """Raised by a conditional write when somebody else wrote in between, or the blob is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The bytes of a blob and the ETag under which they were read."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One blob of a listing; ``metadata`` is filled when it was asked for."""
+
+    name: str
+    etag: str
+    size: int
+    changed_at: datetime
+    metadata: Mapping[str, str]
+    leased: bool
+
+
+class Documents:
+    """The blobs of one container."""
+
+    def __init__(self, container: ContainerClient) -> None:
+        self.container = container
+
+    def ensure_container(self) -> None:
+        with suppress(ResourceExistsError):
+            self.container.create_container()
+
+    def read(self, name: str) -> Document | None:
+        """The blob, or None where there is none."""
+        try:
+            stream = self.container.download_blob(name)
+            return Document(stream.readall(), str(stream.properties.etag))
+        except ResourceNotFoundError:
+            return None
+
+    def download(self, name: str, path: Path) -> bool:
+        """Write the blob to the file ``path``; False where there is no blob."""
+        try:
+            stream = self.container.download_blob(name)
+        except ResourceNotFoundError:
+            return False
+        with path.open("wb") as file:
+            stream.readinto(file)
+        return True
+
+    def upload(self, name: str, path: Path) -> None:
+        """Write the file ``path`` to the blob, whatever is there."""
+        with path.open("rb") as file:
+            self.container.get_blob_client(name).upload_blob(file, overwrite=True)
+
+    def exists(self, name: str) -> bool:
+        return self.container.get_blob_client(name).exists()
+
+    def create(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        """Write a new blob and return its ETag. Raises AlreadyExists and leaves the one that is there."""
+        try:
+            answer = self.container.get_blob_client(name).upload_blob(
+                data, overwrite=False, metadata=dict(metadata) if metadata else None
+            )
+        except ResourceExistsError as error:
+            raise AlreadyExists(name) from error
+        return str(answer["etag"])
+
+    def write(self, name: str, data: bytes) -> str:
+        """Write the blob whatever is there, and return its ETag."""
+        answer = self.container.get_blob_client(name).upload_blob(data, overwrite=True)
+        return str(answer["etag"])
+
+    def replace(self, name: str, data: bytes, etag: str) -> str:
+        """Write over the version ``etag`` and return the new ETag. Raises Changed."""
+        try:
+            answer = self.container.get_blob_client(name).upload_blob(
+                data, overwrite=True, etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+        except (ResourceModifiedError, ResourceNotFoundError) as error:
+            raise Changed(name) from error
+        return str(answer["etag"])
+
+    def update(self, name: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
+        """Read, change and write until nobody interferes; returns what is stored then, None where there is no blob.
+
+        ``change`` may run more than once and must be idempotent; it returns None to leave the blob as it is.
+        """
+        while True:
+            found = self.read(name)
+            if found is None:
+                return None
+            wanted = change(found.data)
+            if wanted is None or wanted == found.data:
+                return found.data
+            with suppress(Changed):
+                self.replace(name, wanted, found.etag)
+                return wanted
+
+    def delete(self, name: str, etag: str | None = None) -> None:
+        """Delete the blob, if it is there. Raises Changed where ``etag`` no longer holds."""
+        blob = self.container.get_blob_client(name)
+        try:
+            if etag is None:
+                blob.delete_blob()
+            else:
+                blob.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified)
+        except ResourceNotFoundError:
+            return
+        except ResourceModifiedError as error:
+            raise Changed(name) from error
+
+    def delete_all(self, prefix: str) -> int:
+        """Delete every blob under ``prefix``, 256 a call as the service allows; returns how many there were."""
+        names = [entry.name for entry in self.list(prefix)]
+        for start in range(0, len(names), 256):
+            self.container.delete_blobs(*names[start : start + 256], raise_on_any_failure=False)
+        return len(names)
+
+    def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:
+        """The blobs under ``prefix`` in the order of their names."""
+        include = ["metadata"] if metadata else None
+        for blob in self.container.list_blobs(name_starts_with=prefix, include=include):
+            yield Entry(
+                name=blob.name,
+                etag=str(blob.etag),
+                size=int(blob.size or 0),
+                changed_at=blob.last_modified,
+                metadata=dict(blob.metadata or {}),
+                leased=blob.lease.state == "leased",
+            )
+
+    def reachable(self) -> bool:
+        """Whether the container answers."""
+        try:
+            self.container.get_container_properties()
+        except HttpResponseError:
+            return False
+        return True

@@ -1,0 +1,117 @@
+"""The names of queues, containers and blobs: one place, so that code, host.json and infrastructure cannot drift."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STATE_CONTAINER: Final = "state"
+
+PREPARE_QUEUE: Final = "prepare"
+LANES_QUEUE: Final = "lanes"
+FINISH_QUEUE: Final = "finish"
+QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
+
+SCHEDULE: Final = "schedule.json"
+DESTINATIONS_PREFIX: Final = "destinations/"
+EXPORTS_PREFIX: Final = "exports/"
+ACTIVE_PREFIX: Final = "active/"
+RUNS_PREFIX: Final = "runs/"
+SECRETS_PREFIX: Final = "secrets/"
+
+
+def poison(queue: str) -> str:
+    """The queue to which the Functions host moves a message that failed too often."""
+    return f"{queue}-poison"
+
+
+def destination(destination_id: str) -> str:
+    return f"{DESTINATIONS_PREFIX}{destination_id}.json"
+
+
+def current_export(destination_id: str) -> str:
+    """Names the export that this destination is running: one at a time."""
+    return f"current/{destination_id}.json"
+
+
+def idempotency(destination_id: str, key_hash: str) -> str:
+    return f"idempotency/{destination_id}/{key_hash}.json"
+
+
+def export(export_id: str) -> str:
+    return f"{EXPORTS_PREFIX}{export_id}.json"
+
+
+def active(export_id: str) -> str:
+    """Exists while the export has not ended; its lease is held by whoever prepares or finishes the export."""
+    return f"{ACTIVE_PREFIX}{export_id}"
+
+
+def run(export_id: str) -> str:
+    """Everything of one export that holds profiles; expires after the export."""
+    return f"{RUNS_PREFIX}{export_id}/"
+
+
+def plan(export_id: str) -> str:
+    return f"{run(export_id)}plan.json"
+
+
+def batches(export_id: str, attempt: str) -> str:
+    return f"{run(export_id)}batches/{attempt}/"
+
+
+def batch(export_id: str, attempt: str, number: int) -> str:
+    return f"{batches(export_id, attempt)}{number:05}.json"
+
+
+def members(export_id: str, attempt: str) -> str:
+    return f"{run(export_id)}members/{attempt}.parquet"
+
+
+def invalid(export_id: str, attempt: str) -> str:
+    return f"{run(export_id)}invalid/{attempt}.parquet"
+
+
+def results(export_id: str, lane: int | None = None) -> str:
+    return f"{run(export_id)}results/" if lane is None else f"{run(export_id)}results/{lane:02}/"
+
+
+def result(export_id: str, lane: int, number: int) -> str:
+    return f"{results(export_id, lane)}{number:05}.json"
+
+
+def lane_ends(export_id: str) -> str:
+    return f"{run(export_id)}ends/"
+
+
+def lane_end(export_id: str, lane: int) -> str:
+    return f"{lane_ends(export_id)}{lane:02}.json"
+
+
+def rejected(export_id: str) -> str:
+    return f"{run(export_id)}rejected.csv"
+
+
+def books(export_id: str) -> str:
+    return f"{run(export_id)}books.json"
+
+
+def lane(account: str, number: int) -> str:
+    """The blob whose lease is one of the connections of a Mailchimp account."""
+    return f"accounts/{account}/lanes/{number:02}"
+
+
+def account_lanes(account: str) -> str:
+    return f"accounts/{account}/lanes/"
+
+
+def account_work(account: str) -> str:
+    return f"accounts/{account}/work/"
+
+
+def work(account: str, export_id: str) -> str:
+    """Exists while the export has batches that the lanes of the account may send."""
+    return f"{account_work(account)}{export_id}"
+
+
+def ledger(destination_id: str) -> str:
+    return f"ledgers/{destination_id}.parquet"

@@ -1,0 +1,31 @@
+"""Fixtures that tests of every area share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.azurite import Azurite, start_azurite
+from tests.support import StorageAccount
+
+_ACCOUNTS = 500
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """The storage emulator: one process for the whole run, in memory, with many accounts."""
+    with start_azurite(_ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _unused_accounts(azurite: Azurite) -> Iterator[str]:
+    return iter(azurite.accounts)
+
+
+@pytest.fixture
+def storage_account(azurite: Azurite, _unused_accounts: Iterator[str]) -> StorageAccount:
+    """A storage account that no other test has used."""
+    name = next(_unused_accounts)
+    return StorageAccount(name, azurite.connection_string(name))

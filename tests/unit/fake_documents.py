@@ -1,0 +1,98 @@
+"""Documents in memory, with the ETags, the errors and the order of listing of the real ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry
+
+
+class FakeDocuments:
+    """Implements the interface of ``Documents``; ``before_replace`` lets a test interfere just before a write."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, tuple[bytes, str]] = {}
+        self.metadata: dict[str, Mapping[str, str]] = {}
+        self.before_replace: Callable[[str], None] | None = None
+        self.fault: Exception | None = None
+        self._lock = threading.RLock()
+        self._version = 0
+
+    def as_documents(self) -> Documents:
+        return cast('Documents', self)
+
+    def ensure_container(self) -> None:
+        self._check()
+
+    def read(self, name: str) -> Document | None:
+        self._check()
+        found = self.blobs.get(name)
+        return Document(*found) if found else None
+
+    def exists(self, name: str) -> bool:
+        return self.read(name) is not None
+
+    def create(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        self._check()
+        with self._lock:
+            if name in self.blobs:
+                raise AlreadyExists(name)
+            self.metadata[name] = metadata or {}
+            return self._put(name, data)
+
+    def write(self, name: str, data: bytes) -> str:
+        self._check()
+        with self._lock:
+            return self._put(name, data)
+
+    def replace(self, name: str, data: bytes, etag: str) -> str:
+        self._check()
+        if self.before_replace is not None:
+            interfere, self.before_replace = self.before_replace, None
+            interfere(name)
+        with self._lock:
+            if name not in self.blobs or self.blobs[name][1] != etag:
+                raise Changed(name)
+            return self._put(name, data)
+
+    def update(self, name: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
+        return Documents.update(self.as_documents(), name, change)
+
+    def delete(self, name: str, etag: str | None = None) -> None:
+        self._check()
+        with self._lock:
+            if name not in self.blobs:
+                return
+            if etag is not None and self.blobs[name][1] != etag:
+                raise Changed(name)
+            del self.blobs[name]
+
+    def delete_all(self, prefix: str) -> int:
+        names = [entry.name for entry in self.list(prefix)]
+        for name in names:
+            self.delete(name)
+        return len(names)
+
+    def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:
+        self._check()
+        for name in sorted(self.blobs):
+            if name.startswith(prefix):
+                data, etag = self.blobs[name]
+                shown = self.metadata.get(name, {}) if metadata else {}
+                yield Entry(name, etag, len(data), datetime(2026, 1, 1, tzinfo=UTC), shown, leased=False)
+
+    def reachable(self) -> bool:
+        return self.fault is None
+
+    def _put(self, name: str, data: bytes) -> str:
+        self._version += 1
+        etag = f'"0x{self._version:X}"'
+        self.blobs[name] = (bytes(data), etag)
+        return etag
+
+    def _check(self) -> None:
+        if self.fault is not None:
+            raise self.fault

@@ -1,0 +1,232 @@
+"""The infrastructure and the code agree: settings, queues, containers, the timer, threads, and what gets deployed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from fnmatch import fnmatch
+
+from shared import settings
+from shared.storage import names
+from tests.unit.infra_support import INFRA, MAIN, ROOT, Expression, Value, dig, load, variable_entries
+
+FUNCTION_APP = load(INFRA / "modules" / "functionapp.bicep")
+
+PLATFORM_SETTINGS = {
+    "AzureWebJobsStorage__credential": "the Functions host signs in with the identity",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host's telemetry",
+    "PYTHON_THREADPOOL_THREAD_COUNT": "the Python worker",
+    "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "sign-in by the platform",
+    "WEBSITE_AUTH_AAD_ALLOWED_TENANTS": "sign-in by the platform",
+}
+"""Deployed settings that the app itself does not read, and who does."""
+
+NOT_DEPLOYED = {
+    "AzureWebJobsStorage": "a connection string holds a key; deployed apps use the identity",
+    "SEGMENTS_STORAGE": "a connection string holds a key; deployed apps use the identity",
+    "MAILCHIMP_LOGIN_URL": "for the sandbox; the default is Mailchimp",
+    "MAILCHIMP_API_URL": "for the sandbox; the default is Mailchimp",
+    "LOCAL_SECRET_KEY": "for local runs; deployed apps use Key Vault",
+    "LANE_LEASE_SECONDS": "nothing for an administrator to decide; the default fits",
+    "LANE_TIME_BUDGET_SECONDS": "nothing for an administrator to decide; the default fits functionTimeout",
+    "WEBSITE_AUTH_ENABLED": "set by the platform",
+    "WEBSITE_SITE_NAME": "set by the platform",
+}
+"""Settings that the app reads and the templates must not set, and why."""
+
+
+def deployed_settings() -> dict[str, Value]:
+    """All app settings by name, whatever the features."""
+    merged = dig(FUNCTION_APP.resources["appSettings"].body, "properties")
+    assert isinstance(merged, Expression)
+    variables = re.fullmatch(r"union\((.*)\)", merged.text)
+    assert variables
+    found: dict[str, Value] = {}
+    for variable in variables[1].split(", "):
+        entries = variable_entries(FUNCTION_APP, variable)
+        assert not found.keys() & entries.keys()
+        found |= entries
+    return found
+
+
+def host() -> Value:
+    document: Value = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    return document
+
+
+def never_deployed() -> list[str]:
+    lines = (ROOT / ".funcignore").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_deployed(path: str) -> bool:
+    """Whether a file is part of the package, by the few forms of patterns that .funcignore uses."""
+    *folders, name = path.split("/")
+    for pattern in never_deployed():
+        if pattern.endswith("/") and pattern.removesuffix("/") in folders:
+            return False
+        if fnmatch(name, pattern):
+            return False
+    return True
+
+
+def test_every_deployed_setting_is_read_by_somebody() -> None:
+    assert set(deployed_settings()) - settings.SETTING_NAMES == set(PLATFORM_SETTINGS)
+
+
+def test_every_setting_of_the_app_is_deployed_or_kept_out_for_a_reason() -> None:
+    assert settings.SETTING_NAMES - set(deployed_settings()) == set(NOT_DEPLOYED)
+
+
+def test_the_client_secret_reaches_the_app_as_a_reference_to_the_vault() -> None:
+    value = deployed_settings()["MAILCHIMP_CLIENT_SECRET"]
+    assert isinstance(value, Expression)
+    assert value.text.startswith("'@Microsoft.KeyVault(SecretUri=${keyVaultUrl}secrets/")
+    app = FUNCTION_APP.resources["app"].body
+    assert dig(app, "properties", "keyVaultReferenceIdentity") == Expression("identityId")
+
+
+def test_defaults_of_the_templates_are_those_of_the_app() -> None:
+    defaults = {str(one.alias): one.default for one in settings.Settings.model_fields.values()}
+    given = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    pairs = [re.fullmatch(r"\$\{([A-Z_]+)=(.+)\}", entry["value"]) for entry in given.values()]
+    shared_names = {match[1]: match[2] for match in pairs if match and match[1] in defaults}
+    assert set(shared_names) == {
+        "SEGMENTS_CONTAINER",
+        "MAILCHIMP_MAX_CONNECTIONS",
+        "MAX_PROFILES_PER_EXPORT",
+        "EXPORT_RETENTION_DAYS",
+    }
+    assert shared_names == {name: str(defaults[name]) for name in shared_names}
+
+
+def test_limits_of_the_templates_are_those_of_the_app() -> None:
+    parameters = load(MAIN).parameters
+    connections = parameters["mailchimpMaxConnections"].decorators
+    assert connections["maxValue"] == settings.MAILCHIMP_CONNECTION_LIMIT
+    assert connections["minValue"] == 1
+    retention = parameters["exportRetentionDays"].decorators
+    field = settings.Settings.model_fields["export_retention_days"]
+    limits = {bound: getattr(one, bound) for one in field.metadata for bound in ("ge", "le") if hasattr(one, bound)}
+    assert (retention["minValue"], retention["maxValue"]) == (limits["ge"], limits["le"])
+
+
+def test_queues_are_those_of_the_code_and_each_has_a_poison_queue() -> None:
+    assert load(MAIN).variables["queueNames"] == list(names.QUEUES)
+    storage = load(INFRA / "modules" / "storage.bicep")
+    everything = storage.variables["allQueueNames"]
+    poisoned = names.poison("${queueName}")
+    assert everything == Expression(f"concat(queueNames, map(queueNames, queueName => '{poisoned}'))")
+
+
+def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
+    variables = load(MAIN).variables
+    assert variables["stateContainerName"] == names.STATE_CONTAINER
+    assert variables["runsPrefix"] == names.RUNS_PREFIX
+    storage = load(MAIN).modules["storage"].parameters
+    assert storage["expiringPrefix"] == Expression("'${stateContainerName}/${runsPrefix}'")
+    assert storage["expireAfterDays"] == Expression("exportRetentionDays")
+    rule = load(INFRA / "modules" / "storage.bicep").resources["expiry"].body
+    definition = dig(rule, "properties", "policy", "rules", 0, "definition")
+    assert dig(definition, "filters", "prefixMatch") == [Expression("expiringPrefix")]
+    age = dig(definition, "actions", "baseBlob", "delete", "daysAfterModificationGreaterThan")
+    assert age == Expression("expireAfterDays")
+
+
+def test_every_storage_service_in_use_has_a_role() -> None:
+    services = dig(load(MAIN).variables["features"], "storageServices")
+    assert isinstance(services, list)
+    roles = load(INFRA / "modules" / "rbac.bicep").variables["roleOfStorageService"]
+    assert isinstance(roles, dict)
+    assert list(roles) == services == ["blob", "queue"]
+
+
+def test_a_worker_has_a_thread_for_every_message_the_host_hands_out() -> None:
+    queues = dig(host(), "extensions", "queues")
+    batch, threshold = dig(queues, "batchSize"), dig(queues, "newBatchThreshold")
+    assert isinstance(batch, int)
+    assert isinstance(threshold, int)
+    threads = deployed_settings()["PYTHON_THREADPOOL_THREAD_COUNT"]
+    assert isinstance(threads, str)
+    assert int(threads) >= batch + threshold
+
+
+def test_addresses_that_are_registered_elsewhere_use_the_route_prefix_of_the_host() -> None:
+    extensions = dig(host(), "extensions")
+    assert isinstance(extensions, dict)
+    http = extensions.get("http", {})
+    assert isinstance(http, dict)
+    assert http.get("routePrefix", "api") == "api"
+    redirect = load(MAIN).outputs["MAILCHIMP_REDIRECT_URI"].value
+    assert redirect == Expression("'${functionApp.outputs.url}/api/oauth/callback'")
+
+
+def test_the_timer_that_is_watched_is_a_timer_of_the_app() -> None:
+    tree = ast.parse((ROOT / "function_app.py").read_text(encoding="utf-8"))
+    timers = {
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for decorator in function.decorator_list
+        if ast.unparse(decorator).partition("(")[0].endswith(("timer_trigger", "schedule"))
+    }
+    assert load(MAIN).variables["timerFunctionName"] in timers, "name it in infra/main.bicep: timerFunctionName"
+
+
+def test_the_app_runs_on_the_plan_and_the_python_that_the_documentation_promises() -> None:
+    assert dig(FUNCTION_APP.resources["plan"].body, "sku", "name") == "FC1"
+    runtime = dig(FUNCTION_APP.resources["app"].body, "properties", "functionAppConfig", "runtime")
+    assert runtime == {"name": "python", "version": "3.13"}
+    assert "param instanceMemoryMB int = 2048" in load(MAIN).text
+
+
+def test_roles_of_the_app_registration_are_those_of_the_api() -> None:
+    registration = json.loads((INFRA / "entra-app.json").read_text(encoding="utf-8"))
+    assert [role["value"] for role in registration["appRoles"]] == ["Viewer", "Contributor", "Administrator"]
+    assert all(role["isEnabled"] for role in registration["appRoles"])
+    assert len({role["id"] for role in registration["appRoles"]}) == 3
+    # The issuer in modules/auth.bicep is that of version 2 tokens.
+    assert registration["api"]["requestedAccessTokenVersion"] == 2
+    assert registration["signInAudience"] == "AzureADMyOrg"
+
+
+def test_azd_finds_the_templates_and_the_app() -> None:
+    text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
+    assert re.search(r"^infra:\n  provider: bicep\n  path: infra\n  module: main$", text, re.MULTILINE)
+    (service,) = re.findall(
+        r"^services:\n  (\w+):\n    project: \.\n    language: python\n    host: function$", text, re.M
+    )
+    assert FUNCTION_APP.resources["app"].body["tags"] == Expression(
+        f"union(tags, {{\n    'azd-service-name': '{service}'\n  }})"
+    )
+
+
+def test_the_package_holds_the_app_and_nothing_else() -> None:
+    for path in ("function_app.py", "host.json", "requirements.txt", "shared/settings.py", "shared/exports/model.py"):
+        assert is_deployed(path), path
+    for folder in ("dev", "tests", "docs", "infra", ".venv", ".git", ".azure", "node_modules", "shared/__pycache__"):
+        assert not is_deployed(f"{folder}/file.py"), folder
+    for file in ("local.settings.json", "local.settings.json.example", "pyproject.toml", "Makefile", "README.md"):
+        assert not is_deployed(file), file
+
+
+def test_what_git_ignores_is_not_deployed_either() -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert set(ignored) - set(never_deployed()) == set()
+
+
+def test_the_example_of_local_settings_names_settings_that_exist() -> None:
+    values = json.loads((ROOT / "local.settings.json.example").read_text(encoding="utf-8"))["Values"]
+    host_settings = {"FUNCTIONS_WORKER_RUNTIME", "PYTHON_THREADPOOL_THREAD_COUNT"}
+    assert set(values) - host_settings <= settings.SETTING_NAMES
+    assert settings.read_settings(values).storage_connection_string == "UseDevelopmentStorage=true"
+
+
+def test_the_documentation_has_every_setting_and_every_parameter() -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    parameters = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    variables = {re.sub(r"[${}]|=.*", "", entry["value"]) for entry in parameters.values()}
+    wanted = {*settings.SETTING_NAMES, *PLATFORM_SETTINGS, *variables, *load(MAIN).outputs}
+    assert {name for name in wanted if f"`{name}`" not in text} == set()

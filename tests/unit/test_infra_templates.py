@@ -1,0 +1,202 @@
+"""The templates hold together: they parse, every name is declared, and every module gets what it asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pycep
+import pytest
+
+from tests.unit.infra_support import (
+    INFRA,
+    MAIN,
+    ROOT,
+    TEMPLATES,
+    Expression,
+    Module,
+    Parameter,
+    Value,
+    broken_places,
+    called_functions,
+    load,
+    member_chains,
+    read_template,
+    references,
+)
+
+every_template = pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+
+BICEP_FUNCTIONS = {
+    "cidrSubnet",
+    "concat",
+    "empty",
+    "environment",
+    "guid",
+    "map",
+    "resourceGroup",
+    "resourceId",
+    "string",
+    "subscription",
+    "subscriptionResourceId",
+    "tenant",
+    "toLower",
+    "union",
+    "uniqueString",
+}
+"""Functions the templates use (Azure documentation, "Bicep functions")."""
+
+LIMITS = {"allowed", "minValue", "maxValue", "minLength", "maxLength"}
+
+
+def modules() -> list[Module]:
+    return list(load(MAIN).modules.values())
+
+
+def parameters_file() -> dict[str, str]:
+    document = json.loads((INFRA / "main.parameters.json").read_text(encoding="utf-8"))
+    return {name: entry["value"] for name, entry in document["parameters"].items()}
+
+
+def test_the_templates_are_found() -> None:
+    assert {path.stem for path in TEMPLATES} == {
+        "main",
+        "auth",
+        "functionapp",
+        "identity",
+        "keyvault",
+        "monitoring",
+        "network",
+        "rbac",
+        "segmentsaccess",
+        "storage",
+    }
+
+
+@every_template
+def test_the_grammar_reads_every_line(path: Path) -> None:
+    assert broken_places(path.read_text(encoding="utf-8")) == []
+
+
+@every_template
+def test_a_second_parser_agrees_on_what_is_declared(path: Path) -> None:
+    template = load(path)
+    parsed = pycep.BicepParser().parse(text=template.text)
+    assert set(parsed.get("parameters", {})) == set(template.parameters)
+    assert set(parsed.get("resources", {})) == set(template.resources)
+    assert set(parsed.get("modules", {})) == set(template.modules)
+    assert set(parsed.get("outputs", {})) == set(template.outputs)
+
+
+@every_template
+def test_every_symbol_used_is_declared(path: Path) -> None:
+    template = load(path)
+    assert set(references(template.root)) - template.declared == set()
+
+
+@every_template
+def test_every_parameter_and_variable_is_used(path: Path) -> None:
+    template = load(path)
+    assert {*template.parameters, *template.variables} - set(references(template.root)) == set()
+
+
+@every_template
+def test_only_known_functions_are_called(path: Path) -> None:
+    assert called_functions(load(path).root) - BICEP_FUNCTIONS == set()
+
+
+@every_template
+def test_every_parameter_and_output_is_described(path: Path) -> None:
+    template = load(path)
+    described = {one.name: one.decorators for one in template.parameters.values()}
+    described |= {one.name: one.decorators for one in template.outputs.values()}
+    assert [name for name, decorators in described.items() if not decorators.get("description")] == []
+
+
+@every_template
+def test_every_property_of_a_variable_that_is_read_exists(path: Path) -> None:
+    template = load(path)
+    missing = [
+        chain
+        for chain in member_chains(template.root)
+        if isinstance(known := template.variables.get(chain[0]), dict) and chain[1] not in known
+    ]
+    assert missing == []
+
+
+def test_resources_are_native_and_of_released_api_versions() -> None:
+    preview_only = {"Microsoft.Insights/diagnosticSettings"}  # never had another version
+    for path in TEMPLATES:
+        for resource in load(path).resources.values():
+            pattern = r"\d{4}-\d\d-\d\d(-preview)?" if resource.type in preview_only else r"\d{4}-\d\d-\d\d"
+            assert re.fullmatch(pattern, resource.api_version), f"{path.stem}: {resource.symbol}"
+
+
+def test_every_module_exists_and_none_is_left_over() -> None:
+    assert {module.path for module in modules()} == {path for path in TEMPLATES if path != MAIN}
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.symbol)
+def test_a_module_is_given_what_it_declares_and_all_it_requires(module: Module) -> None:
+    declared = load(module.path).parameters
+    assert set(module.parameters) - set(declared) == set()
+    assert {one.name for one in declared.values() if one.required} - set(module.parameters) == set()
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.symbol)
+def test_a_parameter_passed_on_keeps_its_type_and_limits(module: Module) -> None:
+    def kind(parameter: Parameter) -> tuple[str, bool, dict[str, Value]]:
+        limits = {name: value for name, value in parameter.decorators.items() if name in LIMITS}
+        return parameter.type, "secure" in parameter.decorators, limits
+
+    for name, value in module.parameters.items():
+        outer = load(MAIN).parameters.get(value.text) if isinstance(value, Expression) else None
+        if outer is None:
+            continue
+        outer_type, outer_secure, outer_limits = kind(outer)
+        inner_type, inner_secure, inner_limits = kind(load(module.path).parameters[name])
+        assert (inner_type, inner_secure) == (outer_type, outer_secure), name
+        assert {limit: outer_limits.get(limit) for limit in inner_limits} == inner_limits, name
+
+
+def test_every_module_output_that_is_read_is_declared() -> None:
+    template = load(MAIN)
+    read = [chain for chain in member_chains(template.root) if chain[0] in template.modules]
+    assert read != []
+    for symbol, section, output, *_ in read:
+        assert section == "outputs"
+        assert output in load(template.modules[symbol].path).outputs, f"{symbol}.outputs.{output}"
+
+
+def test_modules_have_unique_deployment_names() -> None:
+    names = [str(module.body["name"]) for module in modules()]
+    assert len(set(names)) == len(names)
+
+
+def test_the_parameters_file_offers_every_parameter_once_and_no_other() -> None:
+    assert set(parameters_file()) == set(load(MAIN).parameters)
+
+
+def test_defaults_of_the_parameters_file_are_those_of_the_template() -> None:
+    template = load(MAIN)
+    parsed = pycep.BicepParser().parse(text=template.text)["parameters"]
+    for name, value in parameters_file().items():
+        match = re.fullmatch(r"\$\{(?P<variable>[A-Z_]+)(=(?P<default>[^{}]*))?\}", value)
+        assert match, f"{name}: {value}"
+        if template.parameters[name].required:
+            assert match["default"] is None, name
+        elif name != "location":  # azd always knows the region
+            assert match["default"] == str(parsed[name]["default"]).replace("False", "false"), name
+
+
+def test_no_output_becomes_an_input_of_the_next_deployment() -> None:
+    """azd writes outputs into the environment that the parameters file reads."""
+    inputs = set(re.findall(r"\$\{([A-Z_]+)", json.dumps(parameters_file())))
+    assert inputs & set(load(MAIN).outputs) == set()
+
+
+def test_the_checks_notice_a_broken_template() -> None:
+    assert broken_places("param a string =\nresource {") != []
+    template = read_template("param a string\nvar b = concat([a], [c])\nvar d = map([a], e => e)\n", ROOT / "x.bicep")
+    assert set(references(template.root)) - template.declared == {"c"}
