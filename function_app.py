@@ -57,7 +57,7 @@ def finish_poison(message: func.QueueMessage) -> None:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
 
 
-@app.timer_trigger(arg_name="timer", schedule="*/30 * * * * *", use_monitor=False)
+@app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
     product.sweeper.sweep()
 

@@ -121,7 +121,7 @@ var features = {
   alerts: !empty(alertEmail)
 }
 
-// Names shared with the code: shared/storage/names.py, and the timer of function_app.py that runs all day.
+// Names shared with the code: shared/storage/names.py, and the timer of function_app.py that keeps the schedule.
 var stateContainerName = 'state'
 var runsPrefix = 'runs/'
 var queueNames = [
@@ -129,7 +129,7 @@ var queueNames = [
   'lanes'
   'finish'
 ]
-var timerFunctionName = 'tick'
+var timerFunctionName = 'schedule'
 var deploymentContainerName = 'app-package'
 
 var resourceToken = toLower(uniqueString(resourceGroup().id, environmentName, location))
@@ -173,7 +173,9 @@ module storage 'modules/storage.bicep' = {
     containerNames: concat([ stateContainerName, deploymentContainerName ], ownSegmentsContainer)
     queueNames: queueNames
     expiringPrefix: '${stateContainerName}/${runsPrefix}'
-    expireAfterDays: exportRetentionDays
+    // The app deletes the files of an export that ended longer ago than this. The rule is the net below: a week later,
+    // so that it never takes files from an export that waits for Mailchimp to come back.
+    expireAfterDays: exportRetentionDays + 7
   }
 }
 

@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -50,60 +51,74 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance, so that tests need neither patching nor waiting."""
+
+    now: Callable[[], datetime] = _now
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = random.random
+    new_id: Callable[[], str] = _new_id
+
+
 class Product:
     """The parts that the triggers use. Those of the engine are made when they are first needed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, surroundings: Surroundings) -> None:
         self.settings = settings
+        self._surroundings = surroundings
+        now, new_id = surroundings.now, surroundings.new_id
         container = blob_service(settings.storage).get_container_client(STATE_CONTAINER)
-        self._documents = Documents(container)
+        self.documents = Documents(container)
         self._queues = Queues(queue_service(settings.storage))
         self._segments_container = blob_service(settings.segments_storage).get_container_client(
             settings.segments_container
         )
-        self._secrets = open_secret_store(settings, self._documents)
-        self._leases = Leases(container, time.monotonic, settings.lane_lease_seconds)
+        self.secrets = open_secret_store(settings, self.documents)
+        self._leases = Leases(container, surroundings.monotonic, settings.lane_lease_seconds)
         self._signals = Signals(self._queues)
-        self._store = ExportStore(self._documents, _now)
-        self._destination_store = DestinationStore(self._documents, _now)
-        self._sign_ins = SignIns(self._destination_store, self._secrets)
+        self.store = ExportStore(self.documents, now)
+        self.destination_store = DestinationStore(self.documents, now)
+        self._sign_ins = SignIns(self.destination_store, self.secrets)
         self._access = MailchimpAccess(
-            self._leases, settings.mailchimp_max_connections, time.monotonic, time.sleep, self._open_client
+            self._leases,
+            settings.mailchimp_max_connections,
+            surroundings.monotonic,
+            surroundings.sleep,
+            MailchimpClient,
         )
-        self._catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
-        self.exports = ExportService(self._store, self._signals, now=_now, new_id=_new_id)
+        self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
+        self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
         self.destinations = DestinationService(
-            self._destination_store,
-            self._secrets,
-            self._catalog,
+            self.destination_store,
+            self.secrets,
+            self.catalog,
             self._access,
             self.exports,
-            clock=_now,
-            new_id=_new_id,
+            clock=now,
+            new_id=new_id,
             api_url=settings.mailchimp_api_url,
         )
-        self.schedule = ScheduleService(self._documents, self.destinations, self.exports, _now)
-
-    def _open_client(self, api_root: str, token: str) -> MailchimpClient:
-        return MailchimpClient(api_root, token)
+        self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
-        self._documents.ensure_container()
+        self.documents.ensure_container()
         self._queues.ensure_queues()
 
     @cached_property
     def api(self) -> FastAPI:
         readiness: dict[str, Callable[[], bool]] = {
-            "storage": self._documents.reachable,
-            "secretStore": self._secrets.reachable,
+            "storage": self.documents.reachable,
+            "secretStore": self.secrets.reachable,
         }
         return create_app(
             Services(
                 settings=self.settings,
                 destinations=self.destinations,
                 exports=self.exports,
-                segments=self._catalog,
+                segments=self.catalog,
                 schedule=self.schedule,
                 readiness=readiness,
             )
@@ -115,18 +130,18 @@ class Product:
         from shared.segments.reader import SegmentReader
 
         tools = PrepareTools(
-            store=self._store,
-            destinations=self._destination_store,
+            store=self.store,
+            destinations=self.destination_store,
             leases=self._leases,
             signals=self._signals,
             sign_ins=self._sign_ins,
             access=self._access,
-            catalog=self._catalog,
+            catalog=self.catalog,
             reader=SegmentReader(self._segments_container),
-            now=_now,
-            monotonic=time.monotonic,
-            new_id=_new_id,
-            random=random.random,
+            now=self._surroundings.now,
+            monotonic=self._surroundings.monotonic,
+            new_id=self._surroundings.new_id,
+            random=self._surroundings.random,
         )
         return Preparer(
             tools,
@@ -139,15 +154,15 @@ class Product:
         from shared.exports.lanes import Lanes, LaneSettings, LaneTools
 
         tools = LaneTools(
-            store=self._store,
+            store=self.store,
             leases=self._leases,
             signals=self._signals,
             sign_ins=self._sign_ins,
             open_client=self._access.client,
-            now=_now,
-            monotonic=time.monotonic,
-            sleep=time.sleep,
-            random=random.random,
+            now=self._surroundings.now,
+            monotonic=self._surroundings.monotonic,
+            sleep=self._surroundings.sleep,
+            random=self._surroundings.random,
         )
         limits = LaneSettings(
             max_connections=self.settings.mailchimp_max_connections,
@@ -160,14 +175,14 @@ class Product:
     def finisher(self) -> Finisher:
         from shared.exports.finish import Finisher, FinishTools
 
-        return Finisher(FinishTools(store=self._store, leases=self._leases, now=_now))
+        return Finisher(FinishTools(store=self.store, leases=self._leases, now=self._surroundings.now))
 
     @cached_property
     def sweeper(self) -> Sweeper:
         from shared.exports.sweep import Sweeper, SweepTools
 
         return Sweeper(
-            SweepTools(store=self._store, signals=self._signals, now=_now),
+            SweepTools(store=self.store, signals=self._signals, now=self._surroundings.now),
             max_connections=self.settings.mailchimp_max_connections,
             retention=timedelta(days=self.settings.export_retention_days),
         )
@@ -177,11 +192,11 @@ class Product:
         from shared.exports.poison import Poison, PoisonTools
 
         tools = PoisonTools(
-            store=self._store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
+            store=self.store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
         )
         return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
 
 
-def bootstrap(settings: Settings) -> Product:
+def bootstrap(settings: Settings, surroundings: Surroundings | None = None) -> Product:
     """The product as the settings want it. Nothing is called yet. Raises SettingsError."""
-    return Product(settings)
+    return Product(settings, surroundings or Surroundings())

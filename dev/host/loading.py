@@ -105,9 +105,11 @@ def load_app(app_dir: Path, env: Mapping[str, str]) -> tuple[LoadedFunction, ...
 
 def raised_by_app(error: BaseException, app_dir: Path) -> bool:
     """True for a ValueError of a class that the app itself defines: its way of saying that a setting is wrong."""
-    module = sys.modules.get(type(error).__module__)
-    source = Path(getattr(module, "__file__", None) or "/")
-    return isinstance(error, ValueError) and source.is_relative_to(app_dir) and "site-packages" not in source.parts
+    home = type(error).__module__
+    if not isinstance(error, ValueError) or home == _MODULE:  # a module whose import failed is not in sys.modules
+        return isinstance(error, ValueError)
+    source = Path(getattr(sys.modules.get(home), "__file__", None) or "/")
+    return source.is_relative_to(app_dir) and "site-packages" not in source.parts
 
 
 def _load(function: Any, app_dir: Path, env: Mapping[str, str]) -> LoadedFunction:

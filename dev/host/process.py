@@ -44,6 +44,11 @@ class HostProcess:
         self._process.kill()
         self._process.wait()
 
+    def close_stdin(self) -> None:
+        """What the system does when the process that started the host dies: the host stops."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def signal_stop(self) -> None:
         """SIGTERM, without waiting."""
         self._process.send_signal(signal.SIGTERM)
@@ -103,18 +108,21 @@ def _wait_until_ready(process: subprocess.Popen[str], log: IO[str], timeout: flo
             if '"host.ready"' in line:
                 ready: dict[str, Any] = json.loads(line)
                 # What the app prints later must not fill the pipe, or the host would stand still.
-                threading.Thread(target=_drop, args=(process.stdout,), daemon=True, name="host-output").start()
+                threading.Thread(target=_drain, args=(process.stdout,), daemon=True, name="host-output").start()
                 return ready
     finally:
         timer.cancel()
     code = process.wait()
+    process.stdout.close()
     log.seek(0)
     raise HostStartError(f"The host ended before it was ready (exit code {code}).\n{log.read()[-4000:]}")
 
 
-def _drop(lines: IO[str]) -> None:
-    for _ in lines:
-        pass
+def _drain(output: IO[str]) -> None:
+    """Reads until the host has ended, and closes the pipe."""
+    with output:
+        for _ in output:
+            pass
 
 
 def _stop(process: subprocess.Popen[str], grace_seconds: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
+import msgspec
 import requests
 
 from dev.sandbox.app import DEFAULT_AUDIENCE, DEFAULT_KEY
@@ -68,9 +69,11 @@ class SandboxControl:
     def members(self, audience_id: str = AUDIENCE_ID) -> Iterator[dict[str, Any]]:
         """All contacts: email_address, status, merge_fields, tags (names), compliance."""
         with self._call("GET", f"/audiences/{audience_id}/members", stream=True) as response:
-            for line in response.iter_lines(chunk_size=1 << 20):
-                if line:
-                    yield json.loads(line)
+            rest = b""
+            for piece in response.iter_content(chunk_size=None):
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    yield msgspec.json.decode(line)
 
     def addresses(self, audience_id: str = AUDIENCE_ID) -> set[str]:
         """The addresses of all contacts, in lower case."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
@@ -17,7 +16,7 @@ from dev.sandbox.faults import Fault, FaultError
 from dev.sandbox.http import Reply, Request, json_reply
 from dev.sandbox.merge_fields import MergeFieldBody
 from dev.sandbox.page import show_page
-from dev.sandbox.store import Account, Audience, Contact, with_tags
+from dev.sandbox.store import Account, Audience, Contact, Group, with_tags
 
 STREAM_ROWS = 2000
 T = TypeVar("T")
@@ -342,21 +341,27 @@ def _put_contact(audience: Audience, body: ContactBody, now: int) -> None:
 
 def _ndjson(audience: Audience) -> Iterator[bytes]:
     """All contacts, one JSON object a line. The list is fixed at the start, the contents are read as it goes."""
-    encoder = msgspec.json.Encoder()
+    encode = msgspec.json.Encoder().encode
     contacts = list(audience.contacts.values())
+    names: dict[Group, list[str]] = {}
     for start in range(0, len(contacts), STREAM_ROWS):
-        page = itertools.islice(contacts, start, start + STREAM_ROWS)
-        yield b"".join([encoder.encode(contact_document(audience, contact)) + b"\n" for contact in page])
+        lines = []
+        for contact in contacts[start : start + STREAM_ROWS]:
+            group = contact.group
+            if group not in names:
+                names[group] = audience.names_of(group)
+            lines.append(encode(_contact_document(audience, contact, names[group])))
+        lines.append(b"")
+        yield b"\n".join(lines)
 
 
-def contact_document(audience: Audience, contact: Contact) -> dict[str, Any]:
+def _contact_document(audience: Audience, contact: Contact, tags: list[str]) -> dict[str, Any]:
     """A contact as the control API shows it; merge fields without a value are left out."""
+    merge_fields = zip(audience.merge_fields, contact.merge, strict=False)
     return {
         "email_address": contact.email,
         "status": contact.group.status,
-        "merge_fields": {
-            tag: value for tag, value in zip(audience.merge_fields, contact.merge, strict=False) if value != ""
-        },
-        "tags": audience.names_of(contact.group),
+        "merge_fields": {tag: value for tag, value in merge_fields if value != ""},
+        "tags": tags,
         "compliance": contact.group.compliance,
     }

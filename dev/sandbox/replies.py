@@ -18,6 +18,7 @@ from dev.sandbox.store import Audience, Contact, Group
 encode = msgspec.json.Encoder().encode
 
 SHOWN_TAGS = 50  # "Returns up to 50 tags applied to this member": the Marketing API on list members
+SCHEMAS = "https://us1.api.mailchimp.com/schema/3.0"  # names of schemas, never fetched
 _HASH = b"@subscriber_hash@"
 
 _START = (
@@ -49,13 +50,12 @@ def shown_time(seconds: int) -> str:
 
 
 def link(rel: str, href: str, method: str, target: str | None = None, schema: str | None = None) -> dict[str, str]:
-    """One entry of `_links`; `target` and `schema` are paths below `/schema/3.0/`."""
-    root = href.partition("/3.0")[0]
+    """One entry of `_links`; `target` and `schema` are names of schemas."""
     entry = {"rel": rel, "href": href, "method": method}
     if target is not None:
-        entry["targetSchema"] = f"{root}/schema/3.0/{target}.json"
+        entry["targetSchema"] = f"{SCHEMAS}/{target}.json"
     if schema is not None:
-        entry["schema"] = f"{root}/schema/3.0/{schema}.json"
+        entry["schema"] = f"{SCHEMAS}/{schema}.json"
     return entry
 
 

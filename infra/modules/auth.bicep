@@ -25,13 +25,13 @@ resource auth 'Microsoft.Web/sites/config@2024-04-01' = {
     }
     globalValidation: {
       requireAuthentication: true
-      // An API answers 401; people start at /.auth/login/aad.
-      unauthenticatedClientAction: 'Return401'
-      // Open on purpose: a probe has no token, and Mailchimp sends the browser back without one. The callback is
-      // protected by its one-time state.
+      // A redirect and not a bare 401: a browser that comes back from Mailchimp without a session signs in on the way
+      // and lands on the callback as the same person. A wrong or expired token is answered with 401 either way.
+      unauthenticatedClientAction: 'RedirectToLoginPage'
+      redirectToProvider: 'azureactivedirectory'
+      // Open on purpose: a probe has no token. It learns nothing but that the app runs.
       excludedPaths: [
         '/api/health'
-        '/api/oauth/callback'
       ]
     }
     identityProviders: {

@@ -20,7 +20,7 @@ param alertsEnabled bool
 @description('Mail address the alerts go to; needed if alerts are enabled.')
 param alertEmail string
 
-@description('The timer of function_app.py that runs all day; silence means that no schedule is kept.')
+@description('The timer of function_app.py that keeps the schedule, once a minute.')
 param timerFunctionName string
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
@@ -69,14 +69,15 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = if (alertsEn
 }
 
 // Log rules and not metric rules: the metric of queue length counts a whole account, not one queue, once an hour.
-// Each query ends in one number, also if there are no rows, so that silence can be alerted on.
+// Every function run is a row of AppRequests, those that empty the poison queues too. Each query ends in one number,
+// also if there are no rows, so that silence can be alerted on.
 var rules = [
   {
     name: 'message-poisoned'
     title: 'A message was given up'
-    description: 'The Functions host moved a message to a poison queue after five attempts. See docs/deploying.md, "Is it healthy?".'
+    description: 'A step of an export failed five times, and its message went to a poison queue. See docs/deploying.md, "Is it healthy?".'
     severity: 1
-    query: 'AppTraces | where Message startswith "Message has reached MaxDequeueCount of" | summarize Value = count()'
+    query: 'AppRequests | where Name endswith "_poison" | summarize Value = sum(ItemCount)'
     operator: 'GreaterThan'
     threshold: 0
   }
@@ -85,7 +86,7 @@ var rules = [
     title: 'The schedule is not kept'
     description: 'The timer that starts scheduled exports has not run for half an hour. See docs/deploying.md, "Is it healthy?".'
     severity: 1
-    query: 'AppRequests | where Name == "${timerFunctionName}" and Success == true | summarize Value = count()'
+    query: 'AppRequests | where Name == "${timerFunctionName}" and Success == true | summarize Value = sum(ItemCount)'
     operator: 'LessThan'
     threshold: 1
   }
@@ -94,7 +95,7 @@ var rules = [
     title: 'Runs of the app keep failing'
     description: 'More than five function runs failed or answered 5xx within half an hour. Single failures are repeated by themselves.'
     severity: 2
-    query: 'AppRequests | where Success == false and coalesce(toint(ResultCode), 0) !between (400 .. 499) | summarize Value = count()'
+    query: 'AppRequests | where Success == false and coalesce(toint(ResultCode), 0) !between (400 .. 499) | summarize Value = sum(ItemCount)'
     operator: 'GreaterThan'
     threshold: 5
   }

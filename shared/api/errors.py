@@ -102,10 +102,9 @@ def error_response(
     details: Sequence[ErrorDetail] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer for one error. Text from the request may hold half characters, so everything odd is escaped."""
-    document = ErrorDocument(error=ErrorBody.model_construct(code=code, message=message, target=target, details=[]))
-    body = document.model_dump(by_alias=True)
-    body["error"]["details"] = [{"code": d.code, "message": d.message, "target": d.target} for d in details]
+    """The answer for one error. Everything beyond ASCII is escaped."""
+    found = [{"code": each.code, "message": each.message, "target": each.target} for each in details]
+    body = {"error": {"code": code, "message": message, "target": target, "details": found}}
     return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
@@ -127,7 +126,7 @@ def _known_error(error: Exception, public_url: str) -> Response:
     code = str(getattr(error, "code", "") or type(error).__name__)
     target: str | None = getattr(error, "target", None)
     message = str(error)
-    details: list[ErrorDetail] = Field(default_factory=list)
+    details: list[ErrorDetail] = []
     headers: dict[str, str] = {}
     match error:
         case destinations.ConfigurationInvalid():
@@ -184,13 +183,15 @@ def _invalid_request(_: Request, error: Exception) -> Response:
     places = {found["loc"][0] for found in error.errors()}
     first = details[0]
     if "json_invalid" in kinds:
-        return error_response(400, "invalidJson", f"The body is not JSON: {first.message}", first.target)
+        return error_response(400, "invalidJson", f"The body is not JSON: {first.message}.")
     if any(found["loc"] == ("body",) for found in error.errors()):
+        if "string_unicode" in kinds:
+            return error_response(400, "invalidJson", "The body holds text that is not Unicode.")
         if "missing" in kinds:
             return error_response(400, "bodyMissing", "The request needs a body: a JSON object.")
         return error_response(400, "notAnObject", "The body must be one JSON object.")
     if places == {"path"}:
-        return error_response(404, "notFound", f"There is nothing with this ID: {first.message}", first.target)
+        return error_response(404, "notFound", "There is nothing with this ID or name.", first.target)
     more = "" if len(details) == 1 else f" (and {len(details) - 1} more: see details)"
     return error_response(422, "invalidRequest", f"{first.target}: {first.message}{more}", first.target, details)
 
@@ -198,12 +199,20 @@ def _invalid_request(_: Request, error: Exception) -> Response:
 def _validation_detail(found: Mapping[str, Any]) -> ErrorDetail:
     """One finding of the validation. The value itself is never repeated: it may be a secret."""
     message = str(found["msg"]).removeprefix("Value error, ")
-    if found["type"] == "extra_forbidden":
-        message = "There is no such property here."
-    if found["type"] == "json_invalid":
-        message = str(found.get("ctx", {}).get("error", message))
-    # model_construct: a property's name may hold half characters, which validation would refuse
-    return ErrorDetail.model_construct(code=str(found["type"]), message=message, target=_target(found["loc"]))
+    code = str(found["type"])
+    if code == "json_invalid":
+        message = f"{found['ctx']['error']}, at character {found['loc'][-1]}"
+    elif found["loc"][-1] == "[key]":
+        message = "This is no merge tag: a tag has 1 to 50 upper-case letters, digits and underscores."
+    return ErrorDetail(code=code, message=_MESSAGES.get(code, message), target=_target(found["loc"]))
+
+
+_MESSAGES: Final = {
+    "extra_forbidden": "There is no such property here.",
+    "missing": "This is required.",
+    "model_type": "This must be an object.",
+    "model_attributes_type": "This must be an object.",
+}
 
 
 def _target(location: Sequence[str | int]) -> str:
@@ -212,9 +221,6 @@ def _target(location: Sequence[str | int]) -> str:
     for part in location[1:] or location:
         if isinstance(part, int):
             target += f"[{part}]"
-        elif part not in _UNION_ARMS:
+        elif not part.startswith("<") and part != "[key]":  # "<…>" is an arm of a union: destinations/requests.py
             target += f".{part}" if target else part
     return target[:200]
-
-
-_UNION_ARMS: Final = frozenset({"constrained-str", "str", "AddressMatchingRequest"})

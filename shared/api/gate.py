@@ -26,6 +26,7 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-original-host", "x-real-ip", "via")
 _OPEN_PATH: Final = "/api/health"
+_FRAMES: Final = 8
 
 _RESPONSE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -58,7 +59,7 @@ class Gate:
                 errorType=type(error).__name__,
                 # frames only: the text of an unexpected error may hold anything
                 frames=" < ".join(
-                    f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__))
+                    f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
                 ),
             )
             if answer.started:
@@ -170,7 +171,7 @@ def _host_name(host: str) -> str | None:
         parts = urlsplit(f"//{host}")
     except ValueError:
         return None
-    return parts.hostname if parts.netloc == host else None
+    return parts.hostname if parts.netloc == host and "@" not in host else None
 
 
 def _origin_of(url: str) -> str:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.destinations.model import Destination
 from shared.destinations.service import DestinationService
 from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.schedule.service import ScheduleService
-from shared.segments.catalog import SegmentCatalog
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.segments.catalog import SegmentDetail, SegmentSummary
+
+
+class Segments(Protocol):
+    """The segments as the API sees them: ``shared.segments.catalog.SegmentCatalog``."""
+
+    def list(self) -> list[SegmentSummary]: ...
+
+    def describe(self, name: str) -> SegmentDetail: ...
 
 
 class Exports(Protocol):
@@ -50,7 +60,7 @@ class Services:
     settings: Settings
     destinations: DestinationService
     exports: Exports
-    segments: SegmentCatalog
+    segments: Segments
     schedule: ScheduleService
     readiness: Mapping[str, Callable[[], bool]]
     new_request_id: Callable[[], str] = field(default=_new_request_id)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+)
 from pydantic.alias_generators import to_camel
 
 from shared.destinations.model import MergeTag
@@ -29,9 +38,10 @@ def _is_true_or_false(value: Any) -> Any:
     return value
 
 
-PlainText = Annotated[str, AfterValidator(_is_printable)]
-DisplayName = Annotated[PlainText, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Field512 = Annotated[PlainText, StringConstraints(min_length=1, max_length=512)]
+PRINTABLE: Final = AfterValidator(_is_printable)
+DisplayName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), PRINTABLE]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512), PRINTABLE]
+"""The name of a segment or of one of its fields, as the source gives it: blanks count."""
 
 
 class Request(BaseModel):
@@ -62,29 +72,37 @@ class ApiKeyRequest(Request):
 class AddressMatchingRequest(Request):
     """The profile fields that make up a merge field of type address."""
 
-    addr1: Field512
-    city: Field512
-    state: Field512
-    zip: Field512
-    addr2: Field512 | None = None
-    country: Field512 | None = None
+    addr1: Name
+    city: Name
+    state: Name
+    zip: Name
+    addr2: Name | None = None
+    country: Name | None = None
+
+
+def _arm(value: Any) -> str:
+    return "<field>" if isinstance(value, str) else "<address>"
+
+
+MatchedTo = Annotated[
+    Annotated[Name, Tag("<field>")] | Annotated[AddressMatchingRequest, Tag("<address>")], Discriminator(_arm)
+]
+"""One field, or the parts of an address. Told apart by type, so that a fault is reported for the one that was meant."""
 
 
 class DataMatchingRequest(Request):
     """Which profile field is Email (required), which are the names, and which fill further merge fields."""
 
-    email: Field512
-    first_name: Field512 | None = None
-    last_name: Field512 | None = None
-    merge_fields: Annotated[dict[MergeTag, Field512 | AddressMatchingRequest], Field(max_length=MAX_MERGE_FIELDS)] = (
-        Field(default_factory=dict)
-    )
+    email: Name
+    first_name: Name | None = None
+    last_name: Name | None = None
+    merge_fields: Annotated[dict[MergeTag, MatchedTo], Field(max_length=MAX_MERGE_FIELDS)] = Field(default_factory=dict)
 
 
 class DestinationPatch(Request):
     """A change of a destination. What is left out stays; null clears the audience or the data matching."""
 
     display_name: DisplayName | None = None
-    audience_id: Annotated[PlainText, StringConstraints(min_length=1, max_length=64)] | None = None
+    audience_id: Annotated[str, StringConstraints(min_length=1, max_length=64), PRINTABLE] | None = None
     data_matching: DataMatchingRequest | None = None
-    segments: Annotated[tuple[Field512, ...], Field(max_length=MAX_SEGMENTS)] | None = None
+    segments: Annotated[tuple[Name, ...], Field(max_length=MAX_SEGMENTS)] | None = None

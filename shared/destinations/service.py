@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from shared.destinations import checks, consent
 from shared.destinations.errors import (
@@ -37,8 +37,14 @@ from shared.secrets.store import SecretNotFound, SecretStore
 from shared.segments.errors import SegmentError
 from shared.storage import names
 
+if TYPE_CHECKING:
+    from shared.segments.catalog import SegmentDetail  # needs DuckDB, which no look-up of a destination should load
+
 AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 """For so many audiences the list shows merge fields: each costs a call, and few accounts have more audiences."""
+
+Findings = list[Finding]  # the service has a method of the name list
+Names = list[str]
 
 _AUDIENCE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 
@@ -55,25 +61,10 @@ class RunningExports(Protocol):
     def stop_for_destination(self, destination_id: str, reason: str) -> None: ...
 
 
-class DescribedField(Protocol):
-    """A field of a segment."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class DescribedSegment(Protocol):
-    """What has to be known of a segment."""
-
-    @property
-    def fields(self) -> Sequence[DescribedField]: ...
-
-
 class Segments(Protocol):
     """The segments there are: ``shared.segments.catalog.SegmentCatalog``."""
 
-    def describe(self, name: str) -> DescribedSegment:
-        """Raises SegmentError where there is no such segment, or it cannot be exported."""
+    def describe(self, name: str) -> SegmentDetail: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,22 +178,35 @@ class DestinationService:
             raise ConfigurationInvalid(findings)
         return new
 
-    def _check_segments(self, old: Destination, new: Destination) -> list[Finding]:
+    def _check_segments(self, old: Destination, new: Destination) -> Findings:
         """Segments and fields are looked at again when either changes; a lost segment must not block a new name."""
         if new.segments == old.segments and new.data_matching == old.data_matching:
             return []
-        findings = checks.check_tags(new.segments)
+        findings: Findings = []
+        segment_names: Names = []
         fields: dict[str, Collection[str]] = {}
-        for number, name in enumerate(new.segments):
+        for number, given in enumerate(new.segments):
+            target = f"segments[{number}]"
             try:
-                fields[name] = [field.name for field in self._segments.describe(name).fields]
+                detail = self._segments.describe(given)
             except SegmentError as error:
-                findings.append(Finding(error.code, error.message, f"segments[{number}]"))
+                findings.append(Finding(error.code, error.message, target))
+                segment_names.append(given)
+                continue
+            segment = detail.summary
+            if not segment.exportable:
+                message = f"Segment '{segment.name}' cannot be exported: {segment.reason}"
+                findings.append(Finding("segmentNotExportable", message, target))
+            else:
+                fields[segment.name] = [field.name for field in detail.fields]
+            segment_names.append(segment.name)
+        new.segments = tuple(segment_names)
+        findings += checks.check_tags(segment_names)
         if new.data_matching is not None:
             findings += checks.check_fields(new.data_matching, fields)
         return findings
 
-    def _check_audience(self, new: Destination, audience_id: str | None) -> list[Finding]:
+    def _check_audience(self, new: Destination, audience_id: str | None) -> Findings:
         """Look the audience up and fit the data matching to it; sets ``audience`` and ``warnings`` of ``new``."""
         with self.mailchimp(new) as client:
             wanted = audience_id if audience_id is not None else new.audience.id if new.audience else ""
@@ -303,7 +307,7 @@ class DestinationService:
             self._store.mark_sign_in_again(destination.id, sign_in.secret_name)
             raise NotConnected(destination.id, again=True) from error
 
-    def audiences(self, destination_id: str) -> list[AudienceChoice]:
+    def audiences(self, destination_id: str) -> Sequence[AudienceChoice]:
         """The audiences of the destination's account, the first twenty with their merge fields."""
         with self.mailchimp(self._store.get(destination_id).destination) as client:
             return [

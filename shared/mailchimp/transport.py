@@ -126,9 +126,10 @@ class Transport:
         succeeded = 200 <= status < 300
         limit = _MAX_REPLY_BYTES if succeeded else _MAX_ERROR_BYTES
         deadline = self._monotonic() + self._timeouts[1]
+        compressed = "Content-Encoding" in response.headers  # if not, a copy of each piece is saved
         pieces: list[bytes] = []
         size = 0
-        while piece := response.raw.read1(min(_PIECE_BYTES, limit + 1 - size), decode_content=True):
+        while piece := response.raw.read1(min(_PIECE_BYTES, limit + 1 - size), decode_content=compressed):
             pieces.append(piece)
             size += len(piece)
             if size > limit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +13,7 @@ from azure.storage.blob import ContainerClient
 
 from .blobs import BlobVersion, read_range
 from .columns import ColumnCheck
-from .csv_rows import MAX_LINE, CsvHead, read_head
+from .csv_rows import MAX_LINE, CsvHead, read_head, text_of
 from .discovery import FoundSegment, SegmentFile, discover
 from .download import unpack
 from .encodings import to_utf8
@@ -126,7 +125,7 @@ class SegmentCatalog:
                 data = [b"".join(unpack(data, blob.name, whole=whole))[:length]]
             text = b"".join(to_utf8(data, csv_format.encoding))
             try:
-                head = read_head(io.BytesIO(text), blob.name, csv_format)
+                head = read_head(text_of(text), blob.name, csv_format)
             except SourceUnreadable:
                 if whole or length == _HEAD_BYTES[-1]:
                     raise

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TextIO
 
 from .errors import SourceUnreadable
 from .formats import CsvFormat
@@ -38,8 +38,18 @@ class _LineTooLongError(Exception):
     """A line has more than MAX_LINE bytes."""
 
 
-def read_head(stream: BinaryIO, file: str, csv_format: CsvFormat) -> CsvHead:
-    """The first record of UTF-8 CSV; finds the delimiter if the format leaves it open. Raises SourceUnreadable."""
+def open_text(path: Path) -> TextIO:
+    """A file for `read_head`: each byte a character (Latin-1), so that invalid text hurts only where it is used."""
+    return path.open(encoding="latin-1", newline="")
+
+
+def text_of(data: bytes) -> TextIO:
+    """Bytes for `read_head`, as `open_text` has them."""
+    return io.StringIO(data.decode("latin-1"), newline="")
+
+
+def read_head(stream: TextIO, file: str, csv_format: CsvFormat) -> CsvHead:
+    """The first record of UTF-8 CSV, opened by `open_text`; finds the delimiter if the format leaves it open. Raises SourceUnreadable."""
     delimiter = csv_format.delimiter or _sniff_delimiter(stream)
     records = _Records(stream, file, csv_format, delimiter)
     first = next(iter(records), None)
@@ -63,7 +73,7 @@ def rewrite(
 
     `check` is called now and then. Raises SourceUnreadable for the first record that is not well formed.
     """
-    with source.open("rb") as stream, target.open("w", encoding="utf-8", newline="") as copy:
+    with open_text(source) as stream, target.open("w", encoding="utf-8", newline="") as copy:
         writer = csv.writer(copy, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for row, record in enumerate(_Records(stream, file, csv_format, head.delimiter), start=1):
             if row % 50_000 == 0:
@@ -81,13 +91,10 @@ def rewrite(
 
 
 class _Records:
-    """Iterates over the records of a CSV file; a blank line is a record without values.
+    """Iterates over the records of a CSV file; a blank line is a record without values."""
 
-    Bytes are read as Latin-1, which keeps each of them, so that invalid text hurts only in a column that is used.
-    """
-
-    def __init__(self, stream: BinaryIO, file: str, csv_format: CsvFormat, delimiter: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding="latin-1", newline="")
+    def __init__(self, stream: TextIO, file: str, csv_format: CsvFormat, delimiter: str) -> None:
+        self._text = stream
         self._file = file
         self._quoted = csv_format.quoted
         self._delimiter = delimiter.encode().decode("latin-1")
@@ -121,9 +128,9 @@ class _Records:
             yield line if len(self._delimiter) == 1 else line.replace(self._delimiter, _STAND_IN)
 
 
-def _sniff_delimiter(stream: BinaryIO) -> str:
+def _sniff_delimiter(stream: TextIO) -> str:
     """The delimiter that comes most often in the first line, outside quotation marks; a comma if there is none."""
-    start = stream.read(1 << 16).decode(errors="replace")
+    start = stream.read(1 << 16)
     stream.seek(0)
     line = re.split("[\r\n]", _QUOTED.sub("", start), maxsplit=1)[0]
     return max(_DELIMITERS, key=line.count)

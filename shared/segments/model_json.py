@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from .encodings import UTF_8, codec_name
 from .errors import ModelInvalid, SegmentError
@@ -79,7 +87,10 @@ def _entity_name(raw: Any, file: str, path: str) -> str:
     name = raw.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > 256:
         raise ModelInvalid(file, f"{path}.name", "must be a text of 1 to 256 characters.")
-    return name
+    try:
+        return _valid_text(name)
+    except ValueError as error:
+        raise ModelInvalid(file, f"{path}.name", f"{error}.") from None
 
 
 def _entities(named: list[tuple[str, Mapping[str, Any]]], file: str) -> list[Entity]:
@@ -154,14 +165,14 @@ def _partition(partition: _PartitionJson, file: str, path: str) -> Partition:
     if settings.type != "CsvFormatSettings":
         raise invalid("$type", "must be CsvFormatSettings; other files than CSV are not read from a model.json.")
     delimiter = "\t" if settings.delimiter == "\\t" else settings.delimiter
-    if not 1 <= len(delimiter.encode(errors="replace")) <= 4 or set(delimiter) & set('"\r\n\0'):
+    if not 1 <= len(delimiter.encode()) <= 4 or set(delimiter) & set('"\r\n\0'):
         raise invalid("delimiter", "must be 1 to 4 characters and no quotation mark or line break.")
     quote_style = settings.quote_style.removeprefix("QuoteStyle.").lower()
     if quote_style not in ("csv", "none"):
         raise invalid("quoteStyle", "must be QuoteStyle.Csv or QuoteStyle.None.")
     encoding = codec_name(settings.encoding)
     if encoding is None:
-        raise invalid("encoding", f"'{str(settings.encoding)[:40]}' is not a known text encoding.")
+        raise invalid("encoding", f"'{settings.encoding[:40]}' is not a known text encoding.")
     return Partition(
         partition.location,
         f"{path}.location",
@@ -179,6 +190,20 @@ def _path(parts: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
 
 
+def _valid_text(text: str) -> str:
+    """JSON can write half a character (\\ud800), which no file, column or tag can be called."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid text") from None
+    return text
+
+
+def _digits(value: object) -> object:
+    """Code pages come as numbers too: 65001."""
+    return str(value) if type(value) is int else value
+
+
 def _time_or_none(value: object) -> datetime | None:
     """A refresh time is only shown, never needed: one that cannot be read counts as absent. Without a zone: UTC."""
     if not isinstance(value, str):
@@ -191,20 +216,22 @@ def _time_or_none(value: object) -> datetime | None:
 
 
 _Time = Annotated[datetime | None, BeforeValidator(_time_or_none)]
-_Name = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+_Text = Annotated[StrictStr, AfterValidator(_valid_text)]
+_Encoding = Annotated[StrictStr, BeforeValidator(_digits)]
+_Name = Annotated[_Text, Field(min_length=1, max_length=256)]
 
 
 class _CsvJson(BaseModel):
     type: StrictStr = Field(default="CsvFormatSettings", validation_alias="$type")
     column_headers: StrictBool = Field(default=False, validation_alias="columnHeaders")
-    delimiter: StrictStr = ","
+    delimiter: _Text = ","
     quote_style: StrictStr = Field(default="QuoteStyle.Csv", validation_alias="quoteStyle")
-    encoding: StrictStr | StrictInt = UTF_8
+    encoding: _Encoding = UTF_8
     # csvStyle tells writers when to quote; reading is the same for both.
 
 
 class _PartitionJson(BaseModel):
-    location: StrictStr | None = None
+    location: _Text | None = None
     refresh_time: _Time = Field(None, validation_alias="refreshTime")
     settings: _CsvJson | None = Field(default=None, validation_alias="fileFormatSettings")
 

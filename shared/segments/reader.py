@@ -15,7 +15,7 @@ import duckdb
 from azure.storage.blob import ContainerClient
 
 from .columns import ColumnCheck, positions
-from .csv_rows import MAX_LINE, CsvHead, read_head, rewrite
+from .csv_rows import MAX_LINE, CsvHead, open_text, read_head, rewrite
 from .download import LocalFile, fetch
 from .errors import SourceUnreadable
 from .formats import CsvFormat, PinnedFile, PinnedSegment
@@ -161,7 +161,7 @@ def _load_csv(
     columns: Sequence[str],
     column_check: ColumnCheck,
 ) -> int:
-    with local.path.open("rb") as stream:
+    with open_text(local.path) as stream:
         head = read_head(stream, file.name, csv_format)
     if csv_format.has_header:
         names = column_check.header(head, file.name, is_plain=attributes is None)

@@ -22,7 +22,7 @@ class FakeDocuments:
         self._version = 0
 
     def as_documents(self) -> Documents:
-        return cast('Documents', self)
+        return cast("Documents", self)
 
     def ensure_container(self) -> None:
         self._check()

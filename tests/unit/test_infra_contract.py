@@ -8,6 +8,8 @@ import re
 from fnmatch import fnmatch
 
 from shared import settings
+from shared.api import gate
+from shared.api.auth import Role
 from shared.storage import names
 from tests.unit.infra_support import INFRA, MAIN, ROOT, Expression, Value, dig, load, variable_entries
 
@@ -127,7 +129,8 @@ def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
     assert variables["runsPrefix"] == names.RUNS_PREFIX
     storage = load(MAIN).modules["storage"].parameters
     assert storage["expiringPrefix"] == Expression("'${stateContainerName}/${runsPrefix}'")
-    assert storage["expireAfterDays"] == Expression("exportRetentionDays")
+    # Later than the app's own expiry, or it takes files from an export that waits for Mailchimp.
+    assert storage["expireAfterDays"] == Expression("exportRetentionDays + 7")
     rule = load(INFRA / "modules" / "storage.bicep").resources["expiry"].body
     definition = dig(rule, "properties", "policy", "rules", 0, "definition")
     assert dig(definition, "filters", "prefixMatch") == [Expression("expiringPrefix")]
@@ -159,20 +162,40 @@ def test_addresses_that_are_registered_elsewhere_use_the_route_prefix_of_the_hos
     http = extensions.get("http", {})
     assert isinstance(http, dict)
     assert http.get("routePrefix", "api") == "api"
+    auth = load(INFRA / "modules" / "auth.bicep").resources["auth"].body
+    assert dig(auth, "properties", "globalValidation", "excludedPaths") == [gate._OPEN_PATH]
     redirect = load(MAIN).outputs["MAILCHIMP_REDIRECT_URI"].value
     assert redirect == Expression("'${functionApp.outputs.url}/api/oauth/callback'")
 
 
-def test_the_timer_that_is_watched_is_a_timer_of_the_app() -> None:
+def functions_with(trigger: str) -> set[str]:
+    """Names of the functions of function_app.py under a decorator; the file is read, not run."""
     tree = ast.parse((ROOT / "function_app.py").read_text(encoding="utf-8"))
-    timers = {
+    return {
         function.name
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for decorator in function.decorator_list
-        if ast.unparse(decorator).partition("(")[0].endswith(("timer_trigger", "schedule"))
+        if ast.unparse(decorator).startswith(f"app.{trigger}(")
     }
-    assert load(MAIN).variables["timerFunctionName"] in timers, "name it in infra/main.bicep: timerFunctionName"
+
+
+def test_the_functions_that_alerts_watch_are_functions_of_the_app() -> None:
+    timer = load(MAIN).variables["timerFunctionName"]
+    assert timer in functions_with("timer_trigger"), "infra/main.bicep names it: timerFunctionName"
+    rules = {str(dig(rule, "name")): dig(rule, "query") for rule in alert_rules()}
+    assert 'Name endswith "_poison"' in str(rules["message-poisoned"])
+    poison_functions = {name for name in functions_with("queue_trigger") if name.endswith("_poison")}
+    assert poison_functions == {f"{queue}_poison" for queue in names.QUEUES}
+    silent = rules["timer-silent"]
+    assert isinstance(silent, Expression)
+    assert 'Name == "${timerFunctionName}"' in silent.text
+
+
+def alert_rules() -> list[Value]:
+    rules = load(INFRA / "modules" / "monitoring.bicep").variables["rules"]
+    assert isinstance(rules, list)
+    return rules
 
 
 def test_the_app_runs_on_the_plan_and_the_python_that_the_documentation_promises() -> None:
@@ -184,7 +207,7 @@ def test_the_app_runs_on_the_plan_and_the_python_that_the_documentation_promises
 
 def test_roles_of_the_app_registration_are_those_of_the_api() -> None:
     registration = json.loads((INFRA / "entra-app.json").read_text(encoding="utf-8"))
-    assert [role["value"] for role in registration["appRoles"]] == ["Viewer", "Contributor", "Administrator"]
+    assert [role["value"] for role in registration["appRoles"]] == [role.title for role in Role]
     assert all(role["isEnabled"] for role in registration["appRoles"])
     assert len({role["id"] for role in registration["appRoles"]}) == 3
     # The issuer in modules/auth.bicep is that of version 2 tokens.

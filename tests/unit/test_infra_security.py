@@ -101,16 +101,29 @@ def test_the_app_has_one_identity_and_it_is_user_assigned() -> None:
     assert len(load(INFRA / "modules" / "identity.bicep").resources) == 1
 
 
-def test_every_call_is_signed_in_except_the_probe_and_the_callback() -> None:
+def test_every_call_is_signed_in_except_the_probe() -> None:
     (auth,) = [one for one in created() if one.body.get("name") == "authsettingsV2"]
     properties = dig(auth.body, "properties")
     assert dig(properties, "platform", "enabled") is True
     assert dig(properties, "httpSettings", "requireHttps") is True
     validation = dig(properties, "globalValidation")
     assert dig(validation, "requireAuthentication") is True
-    assert dig(validation, "unauthenticatedClientAction") == "Return401"
-    assert dig(validation, "excludedPaths") == ["/api/health", "/api/oauth/callback"]
+    assert dig(validation, "unauthenticatedClientAction") == "RedirectToLoginPage"
+    assert dig(validation, "excludedPaths") == ["/api/health"]
     assert load(MAIN).parameters["entraClientId"].required
+
+
+def test_callers_are_signed_in_by_this_tenant_for_this_app() -> None:
+    (auth,) = [one for one in created() if one.body.get("name") == "authsettingsV2"]
+    providers = dig(auth.body, "properties", "identityProviders")
+    assert isinstance(providers, dict)
+    assert list(providers) == ["azureActiveDirectory"]
+    entra = providers["azureActiveDirectory"]
+    assert dig(entra, "enabled") is True
+    issuer = Expression("'${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'")
+    assert dig(entra, "registration", "openIdIssuer") == issuer
+    audiences = [Expression("entraClientId"), Expression("'api://${entraClientId}'")]
+    assert dig(entra, "validation", "allowedAudiences") == audiences
 
 
 def test_a_private_network_closes_storage_and_vault_together() -> None:

@@ -98,10 +98,11 @@ def test_it_runs_whenever_the_wall_clock_first_shows_the_time_or_jumps_over_it(
 @settings(max_examples=100, deadline=None)
 @given(
     zone=st.sampled_from(ZONES).map(ZoneInfo),
-    after=st.datetimes(datetime(2005, 1, 1), datetime(2037, 12, 1), timezones=st.just(UTC)),
+    minutes=st.integers(0, 17_000_000),
     days=st.sets(st.integers(0, 6)),
 )
-def test_the_next_run_is_later_and_within_nine_days(zone: ZoneInfo, after: datetime, days: set[int]) -> None:
+def test_the_next_run_is_later_and_within_nine_days(zone: ZoneInfo, minutes: int, days: set[int]) -> None:
+    after = datetime(2005, 1, 1, tzinfo=UTC) + MINUTE * minutes
     at = next_run(after, zone, days, [time(2, 30)])
     assert after < at <= after + timedelta(days=9)
     assert at.tzinfo is UTC
@@ -140,6 +141,6 @@ def test_a_day_that_a_country_skipped_runs_at_the_start_of_the_next(weekday: int
     apia = ZoneInfo("Pacific/Apia")  # had no 30 December 2011, a Friday
     at = next_run(datetime(2011, 12, 29, 12, tzinfo=UTC), apia, {weekday}, [time(12)])
     if weekday == 4:
-        assert at.astimezone(apia).replace(tzinfo=None) == datetime(2011, 12, 31)
+        assert at.astimezone(apia).isoformat() == "2011-12-31T00:00:00+14:00"
     else:
         assert at.astimezone(apia).weekday() == weekday

@@ -1,0 +1,220 @@
+"""The export engine in this process, with real storage, real queues and a real sandbox, driven message by message.
+
+For faults that have to be forced at a certain point. What several processes do together is tested with real hosts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from azure.storage.blob import BlobServiceClient
+from azure.storage.queue import QueueMessage, QueueServiceClient
+
+from dev.sandbox.control import SandboxControl
+from shared.bootstrap import Product, Surroundings, bootstrap
+from shared.destinations.model import (
+    ChosenAudience,
+    Consent,
+    DataMatching,
+    Destination,
+    SignIn,
+    SignInState,
+)
+from shared.exports.messages import ExportMessage, WakeMessage, read_message
+from shared.exports.model import Export
+from shared.exports.view import ExportView
+from shared.settings import read_settings
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES
+
+AUDIENCE = "a1b2c3d4e5"
+KEY = "sandbox-key-us1"
+ACCOUNT = "sandbox-account"
+
+Rows = Sequence[Mapping[str, str]]
+
+
+@dataclass
+class Engine:
+    """One process's product, and the means to drive and to look at it."""
+
+    product: Product
+    sandbox: SandboxControl
+    connection_string: str
+    _queues: QueueServiceClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._queues = QueueServiceClient.from_connection_string(self.connection_string)
+
+    # -- set-up --------------------------------------------------------------------------------------------------
+
+    def write_segment(self, name: str, rows: Rows, columns: Sequence[str] = ("EMail", "FirstName", "LastName")) -> None:
+        """A plain CSV segment."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        container = BlobServiceClient.from_connection_string(self.connection_string).get_container_client("segments")
+        if not container.exists():
+            container.create_container()
+        container.upload_blob(f"{name}.csv", text.getvalue().encode(), overwrite=True)
+
+    def destination(
+        self, segments: Sequence[str], matching: DataMatching | None = None, id_: str = "d1"
+    ) -> Destination:
+        """A destination that is ready, signed in to the sandbox."""
+        now = datetime.now(UTC)
+        secret = f"mc-{id_}-0001"
+        self.product.secrets.write(secret, KEY)
+        destination = Destination(
+            id=id_,
+            display_name=f"Destination {id_}",
+            consent=Consent(agreed_by="test", agreed_at=now, text_version="1"),
+            sign_in=SignIn(
+                state=SignInState.CONNECTED,
+                method="apiKey",
+                account_id=ACCOUNT,
+                account_name="Sandbox",
+                api_root=self.sandbox.address,
+                secret_name=secret,
+            ),
+            audience=ChosenAudience(id=AUDIENCE, name="Newsletter"),
+            data_matching=matching or DataMatching(email="EMail", first_name="FirstName", last_name="LastName"),
+            segments=tuple(segments),
+            created_at=now,
+            created_by="test",
+            updated_at=now,
+            updated_by="test",
+        )
+        self.product.destination_store.create(destination)
+        return destination
+
+    # -- driving -------------------------------------------------------------------------------------------------
+
+    def start(self, destination: Destination, key: str | None = None) -> str:
+        view = self.product.exports.start(destination, trigger="onDemand", requested_by="test", idempotency_key=key)
+        return view.id
+
+    def run(self, destination: Destination, seconds: float = 60) -> ExportView:
+        """Start an export and work until it has ended."""
+        return self.work_until_ended(self.start(destination), seconds)
+
+    def work_until_ended(
+        self, export_id: str, seconds: float = 60, also: Callable[[], None] | None = None
+    ) -> ExportView:
+        """Handle messages, several at a time as the host does, until the export has ended. ``also`` runs each round."""
+        deadline = time.monotonic() + seconds
+        pending: list[Future[None]] = []
+        with ThreadPoolExecutor(16, thread_name_prefix="function") as pool:
+            while True:
+                for queue, message in self.receive():
+                    pending.append(pool.submit(self.handle, queue, message))
+                for done in [future for future in pending if future.done()]:
+                    pending.remove(done)
+                    done.result()
+                if also is not None:
+                    also()
+                if self.export(export_id).ended and not pending:
+                    return self.product.exports.get(export_id)
+                assert time.monotonic() < deadline, f"the export is still {self.export(export_id)}"
+                time.sleep(0.02)
+
+    def receive(self, queues: Iterable[str] = QUEUES, hidden_s: int = 600) -> list[tuple[str, QueueMessage]]:
+        return [
+            (queue, message)
+            for queue in queues
+            for message in self._queues.get_queue_client(queue).receive_messages(
+                max_messages=16, visibility_timeout=hidden_s
+            )
+        ]
+
+    def handle(self, queue: str, message: QueueMessage) -> None:
+        """Run the function of a queue, then delete the message, as the host does."""
+        self.invoke(queue, b64decode(message.content))
+        self._queues.get_queue_client(queue).delete_message(message)
+
+    def invoke(self, queue: str, body: bytes) -> None:
+        if queue == PREPARE_QUEUE:
+            self.product.preparer.prepare(read_message(ExportMessage, body))
+        elif queue == LANES_QUEUE:
+            self.product.lanes.wake(read_message(WakeMessage, body))
+        elif queue == FINISH_QUEUE:
+            self.product.finisher.finish(read_message(ExportMessage, body))
+
+    def poison(self, queue: str, message: QueueMessage) -> None:
+        """What becomes of a message that failed too often."""
+        body, poison = b64decode(message.content), self.product.poison
+        if queue == PREPARE_QUEUE:
+            poison.prepare(read_message(ExportMessage, body))
+        elif queue == LANES_QUEUE:
+            poison.wake(read_message(WakeMessage, body))
+        else:
+            poison.finish(read_message(ExportMessage, body))
+        self._queues.get_queue_client(queue).delete_message(message)
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """The visible messages of a queue, without taking them."""
+        peeked = self._queues.get_queue_client(queue).peek_messages(max_messages=32)
+        return [json.loads(b64decode(message.content)) for message in peeked]
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def export(self, export_id: str) -> Export:
+        found = self.product.store.find(export_id)
+        assert found is not None
+        return found
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        """What the sandbox holds, by lower-case address."""
+        return {member["email_address"].lower(): member for member in self.sandbox.members(AUDIENCE)}
+
+    def rejected(self, export_id: str) -> list[dict[str, str]]:
+        text = self.product.exports.rejected(export_id).decode("utf-8-sig")
+        return list(csv.DictReader(io.StringIO(text)))
+
+
+class HurriedSleep:
+    """Sleeps a fiftieth of what is asked, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.asked: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        with self._lock:
+            self.asked.append(seconds)
+        time.sleep(seconds / 50)
+
+
+def build_engine(connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
+    """An engine on a storage account of its own; ``settings`` by their names."""
+    environment = {
+        "AzureWebJobsStorage": connection_string,
+        "MAILCHIMP_API_URL": sandbox.address,
+        "MAILCHIMP_LOGIN_URL": sandbox.address,
+        "LOCAL_SECRET_KEY": "a key for tests only, not a secret",
+        "LANE_LEASE_SECONDS": "15",
+        **settings,
+    }
+    product = bootstrap(read_settings(environment), Surroundings(sleep=HurriedSleep(), random=lambda: 0.5))
+    product.ensure_storage()
+    return Engine(product, sandbox, connection_string)
+
+
+def people(count: int, *, start: int = 0, domain: str = "mail.example") -> list[dict[str, str]]:
+    """Profiles with names in several alphabets."""
+    first = ("Ayşe", "İpek", "Жанар", "Әсел", "Ελένη", "Ann")
+    last = ("Yılmaz", "Öztürk", "Нұрланова", "Қасым", "Παππά", "O'Neil")
+    return [
+        {"EMail": f"person{n}@{domain}", "FirstName": first[n % 6], "LastName": last[n % 5]}
+        for n in range(start, start + count)
+    ]

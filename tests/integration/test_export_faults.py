@@ -1,0 +1,325 @@
+"""What Mailchimp and the source can do wrong, and what becomes of the export then."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from shared.exports.model import Status
+from shared.exports.view import ExportView
+from shared.storage import names
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
+from tests.integration.engine import Engine, people
+from tests.support import wait_for
+
+SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
+
+
+def export_with(engine: Engine, *faults: dict[str, object], count: int = 1200) -> ExportView:
+    """An export of ``count`` people while the sandbox has these faults."""
+    engine.write_segment("Readers", people(count))
+    destination = engine.destination(["Readers"])
+    engine.sandbox.set_faults(*faults)
+    return engine.run(destination)
+
+
+def everybody_arrived(engine: Engine, count: int) -> bool:
+    members = engine.members()
+    return set(members) == {f"person{n}@mail.example" for n in range(count)} and all(
+        "Readers" in member["tags"] for member in members.values()
+    )
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_row_costs_nobody_else_anything(engine: Engine) -> None:
+    match = {**SUBSCRIBE, "emailContains": "person700@"}
+    view = export_with(engine, {"action": "memberError", "match": match, "detail": "has signed up to a lot of lists"})
+    assert (view.books.created, view.books.rejected) == (1199, 1)
+    assert view.rejected_reasons == {"tooManySignups": 1}
+    assert engine.rejected(view.id)[0]["retryable"] == "true"
+
+
+def test_the_row_that_a_whole_call_refusal_names_is_taken_out(engine: Engine) -> None:
+    match = {**SUBSCRIBE, "emailContains": "person700@"}
+    view = export_with(engine, {"action": "rowError", "match": match})
+    assert (view.books.created, view.books.rejected) == (1199, 1)
+    assert [line["email"] for line in engine.rejected(view.id)] == ["person700@mail.example"]
+    assert "person700@mail.example" not in engine.members()
+
+
+@pytest.mark.parametrize(
+    "preset", [{"status": 400, "title": "Invalid Resource", "detail": "Something is wrong."}, {"status": 500}]
+)
+def test_a_poison_record_is_found_by_halving(engine: Engine, preset: dict[str, object]) -> None:
+    match = {**SUBSCRIBE, "emailContains": "person700@"}
+    view = export_with(engine, {"action": "problem", "match": match, **preset})
+    assert (view.books.created, view.books.updated, view.books.rejected) == (1199, 0, 1)
+    assert [line["email"] for line in engine.rejected(view.id)] == ["person700@mail.example"]
+    assert everybody_arrived(engine, 1200) is False
+    assert len(engine.members()) == 1199
+
+
+# -- unknown outcomes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "resetAfter"},
+        {"action": "truncate"},
+        {"action": "bare", "status": 504},
+        {"action": "resetBefore"},
+    ],
+    ids=lambda fault: str(fault["action"]),
+)
+def test_a_call_with_unknown_outcome_is_made_again_and_said_so(engine: Engine, fault: dict[str, object]) -> None:
+    view = export_with(engine, {**fault, "match": SUBSCRIBE, "count": 2})
+    assert view.books.sent == view.books.created + view.books.updated == 1200
+    assert everybody_arrived(engine, 1200)
+    assert view.resent_batches >= 1
+
+
+def test_rows_that_a_reply_forgets_are_asked_for_again(engine: Engine) -> None:
+    view = export_with(engine, {"action": "skipRows", "rows": 7, "match": SUBSCRIBE, "count": 1})
+    assert everybody_arrived(engine, 1200)
+    assert view.books.created == 1200
+
+
+def test_members_that_a_reply_hides_are_accounted_for(engine: Engine) -> None:
+    view = export_with(engine, {"action": "hideRows", "rows": 3, "match": SUBSCRIBE, "count": 1})
+    assert everybody_arrived(engine, 1200)
+    assert (view.books.created, view.books.updated) == (1197, 3)
+
+
+# -- pauses ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"action": "bare", "status": 503}, {"action": "bare", "status": 403}, {"action": "bare", "status": 429}],
+    ids=lambda fault: str(fault["status"]),
+)
+def test_an_outage_delays_the_export_and_shows_it_as_waiting(engine: Engine, fault: dict[str, object]) -> None:
+    engine.write_segment("Readers", people(1200))
+    destination = engine.destination(["Readers"])
+    export_id = engine.start(destination)
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.sandbox.set_faults(fault)
+    worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
+    worker.start()
+    waiting = wait_for(
+        lambda: export if (export := engine.export(export_id)).status is Status.WAITING else None, "status Waiting"
+    )
+    assert waiting.problem is not None
+    assert waiting.problem.code == "mailchimpUnavailable"
+    engine.sandbox.clear_faults()
+    worker.join(60)
+    view = engine.product.exports.get(export_id)
+    assert view.status is Status.SUCCESSFUL
+    assert view.problem is None
+    assert everybody_arrived(engine, 1200)
+
+
+def test_a_long_outage_gives_the_connection_back_and_comes_again_by_message(engine: Engine) -> None:
+    engine.write_segment("Readers", people(10))
+    export_id = engine.start(engine.destination(["Readers"]))
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.sandbox.set_faults({"action": "bare", "status": 503})
+    for queue, message in engine.receive([LANES_QUEUE]):
+        engine.handle(queue, message)  # returns after the short waits: nobody holds a connection for hours
+    assert engine.receive([LANES_QUEUE]) == [], "the wake-up that ends the pause is not due yet"
+    plan = engine.product.store.plan(export_id)
+    assert plan is not None
+    engine.sandbox.clear_faults()
+    engine.product.sweeper.sweep()
+    assert engine.receive([LANES_QUEUE]) == [], "the sweeper leaves a lane alone that has a message on its way"
+
+
+# -- stops -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"action": "problem", "status": 401, "title": "API Key Invalid"}, "signInRefused"),
+        ({"action": "problem", "status": 403, "title": "User Disabled"}, "accessForbidden"),
+        (
+            {
+                "action": "problem",
+                "status": 503,
+                "title": "ComplianceRelated",
+                "detail": "This method has been disabled.",
+            },
+            "accountRestricted",
+        ),
+        ({"action": "problem", "status": 404, "title": "Resource Not Found"}, "audienceNotFound"),
+    ],
+    ids=["401", "403", "503 compliance", "404"],
+)
+def test_what_only_a_person_can_mend_ends_the_export_at_once(
+    engine: Engine, fault: dict[str, object], code: str
+) -> None:
+    view = export_with(engine, {**fault, "match": {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}})
+    assert view.status is Status.FAILED
+    assert view.problem is not None
+    assert view.problem.code == code
+    assert view.problem.action
+    assert view.books.not_sent == 1200
+    assert engine.members() == {}
+
+
+def test_a_revoked_key_marks_the_destination_to_sign_in_again(engine: Engine) -> None:
+    engine.write_segment("Readers", people(5))
+    destination = engine.destination(["Readers"])
+    engine.sandbox.revoke("sandbox-key-us1")
+    view = engine.run(destination)
+    assert view.status is Status.FAILED
+    assert view.problem is not None
+    assert view.problem.code == "signInRefused"
+    stored = engine.product.destination_store.get(destination.id).destination
+    assert stored.missing_steps() == ["sign in to Mailchimp again"]
+
+
+def test_an_export_goes_on_with_a_sign_in_that_was_renewed_meanwhile(engine: Engine) -> None:
+    engine.write_segment("Readers", people(600))
+    destination = engine.destination(["Readers"])
+    export_id = engine.start(destination)
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.product.secrets.write("mc-d1-0002", engine.sandbox.add_key())
+    stored = engine.product.destination_store.get("d1").destination
+    stored.sign_in.secret_name = "mc-d1-0002"
+    engine.product.documents.write(names.destination("d1"), stored.to_bytes())
+    engine.product.secrets.delete("mc-d1-0001")
+    engine.sandbox.revoke("sandbox-key-us1")
+    assert engine.work_until_ended(export_id).status is Status.SUCCESSFUL
+
+
+def test_a_canceled_export_sends_nothing_more_and_its_books_say_what_is_missing(engine: Engine) -> None:
+    engine.sandbox.change_settings(latencyBaseMs=300)
+    engine.write_segment("Readers", people(12_000))
+    export_id = engine.start(engine.destination(["Readers"]))
+    worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
+    worker.start()
+    wait_for(lambda: engine.product.store.tally(export_id).batches > 0, "the first batch")
+    engine.product.exports.cancel(export_id, "test")
+    worker.join(60)
+    view = engine.product.exports.get(export_id)
+    assert view.status is Status.CANCELED
+    assert view.books.not_sent > 0
+    assert view.books.sent + view.books.not_sent == 12_000
+    assert len(engine.members()) == view.books.created
+    assert view.books.imbalances() == []
+
+
+def test_a_canceled_export_that_was_not_prepared_yet_ends_at_once(engine: Engine) -> None:
+    engine.write_segment("Readers", people(5))
+    export_id = engine.start(engine.destination(["Readers"]))
+    engine.product.exports.cancel(export_id, "test")
+    for queue, message in engine.receive([FINISH_QUEUE]):
+        engine.handle(queue, message)
+    assert engine.export(export_id).status is Status.CANCELED
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    assert engine.export(export_id).status is Status.CANCELED
+    assert engine.sandbox.calls() == []
+
+
+# -- the source ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changes_after_it_was_pinned_ends_the_export_with_its_name(engine: Engine) -> None:
+    engine.write_segment("Readers", people(5))
+    destination = engine.destination(["Readers"])
+    export_id = engine.start(destination)
+    pinned = engine.product.catalog.pin(["Readers"])
+    engine.product.store.change(export_id, lambda export: setattr(export, "sources", pinned))
+    engine.write_segment("Readers", people(6))
+    view = engine.work_until_ended(export_id)
+    assert view.status is Status.FAILED
+    assert view.problem is not None
+    assert (view.problem.code, view.problem.file) == ("sourceChanged", "Readers.csv")
+    assert engine.members() == {}
+
+
+def test_a_file_that_does_not_parse_ends_the_export_with_file_and_row(engine: Engine) -> None:
+    engine.write_segment("Readers", people(5))
+    container = BlobServiceClient.from_connection_string(engine.connection_string).get_container_client("segments")
+    text = container.download_blob("Readers.csv").readall() + b"one,cell,too,many\n"
+    container.upload_blob("Readers.csv", text, overwrite=True)
+    view = engine.run(engine.destination(["Readers"]))
+    assert view.status is Status.FAILED
+    assert view.problem is not None
+    assert (view.problem.file, view.problem.row) == ("Readers.csv", 7)
+    assert "cell" not in view.problem.message, "no contents of the file in the message"
+    assert engine.sandbox.calls() == []
+
+
+# -- messages and crashes --------------------------------------------------------------------------------------------
+
+
+def test_messages_that_arrive_twice_change_nothing(engine: Engine) -> None:
+    engine.write_segment("Readers", people(1200))
+    export_id = engine.start(engine.destination(["Readers"]))
+    bodies: dict[str, list[bytes]] = {}
+    handle = engine.invoke
+
+    def twice(queue: str, body: bytes) -> None:
+        bodies.setdefault(queue, []).append(body)
+        handle(queue, body)
+        handle(queue, body)
+
+    engine.invoke = twice  # type: ignore[method-assign]
+    view = engine.work_until_ended(export_id)
+    for queue, earlier in bodies.items():
+        for body in earlier:
+            handle(queue, body)
+    assert view.status is Status.SUCCESSFUL
+    assert view.books.created == 1200
+    assert engine.product.exports.get(export_id) == view
+    assert sum(call["kind"] == "batchSubscribe" for call in engine.sandbox.calls()) == 3
+
+
+def test_lost_messages_are_made_up_for_by_the_sweeper(engine: Engine) -> None:
+    engine.write_segment("Readers", people(1200))
+    export_id = engine.start(engine.destination(["Readers"]))
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    engine.receive()  # every message is lost as soon as it is sent …
+    object.__setattr__(engine.product.sweeper._tools, "now", lambda: later)
+    lost = 0
+    for _ in range(10):  # … and again at every stage: what the sweeper sends then is handled, what follows is lost
+        engine.product.sweeper.sweep()
+        for queue, message in engine.receive():
+            engine.handle(queue, message)
+        lost += len(engine.receive())
+        if engine.export(export_id).ended:
+            break
+    assert lost >= 2
+    view = engine.product.exports.get(export_id)
+    assert view.status is Status.SUCCESSFUL
+    assert everybody_arrived(engine, 1200)
+
+
+@pytest.mark.parametrize("queue", [PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE])
+def test_a_message_that_failed_too_often_ends_its_export_with_balanced_books(engine: Engine, queue: str) -> None:
+    engine.write_segment("Readers", people(1200))
+    export_id = engine.start(engine.destination(["Readers"]))
+    poison = engine.product.poison
+    for stage in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
+        for name, message in engine.receive([stage]):
+            if stage == queue:
+                engine.poison(stage, message)
+            else:
+                engine.handle(name, message)
+    assert poison is engine.product.poison
+    view = engine.work_until_ended(export_id)
+    assert view.status is Status.FAILED
+    assert view.problem is not None
+    assert view.problem.code == "internalError"

@@ -1,0 +1,112 @@
+"""Calls the API the way the Functions host does: through the adapter of Microsoft's library, which buffers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import azure.functions as func
+from fastapi import FastAPI
+
+from shared.api.app import create_app
+from shared.api.services import Services
+from shared.schedule.service import ScheduleService
+from shared.settings import Settings, read_settings
+from tests.unit.setup_fakes import FakeIds, Setup
+
+LOCAL = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "PUBLIC_URL": "http://127.0.0.1:7071"}
+DEPLOYED = LOCAL | {
+    "WEBSITE_SITE_NAME": "app-1",
+    "WEBSITE_AUTH_ENABLED": "True",
+    "KEY_VAULT_URL": "https://kv-1.vault.azure.net",
+    "PUBLIC_URL": "https://app-1.azurewebsites.net",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; ``headers`` by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        found = self.json["error"]
+        assert isinstance(found, dict)
+        assert set(found) == {"code", "message", "target", "details"}
+        return found
+
+
+class Api:
+    """The whole API over faked services, with the settings of a local run or of a deployment."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.setup = Setup()
+        self.settings = settings or read_settings(LOCAL)
+        self.readiness = {"storage": True, "secretStore": True}
+        self.schedule = ScheduleService(
+            self.setup.documents.as_documents(), self.setup.service, self.setup.exports, self.setup.clock
+        )
+        self.app: FastAPI = create_app(
+            Services(
+                settings=self.settings,
+                destinations=self.setup.service,
+                exports=self.setup.exports,
+                segments=self.setup.segments,
+                schedule=self.schedule,
+                readiness={name: self._readiness(name) for name in self.readiness},
+                new_request_id=FakeIds("request"),
+            )
+        )
+        self._adapter = func.AsgiMiddleware(self.app)  # type: ignore[no-untyped-call]
+        self._runner = asyncio.Runner()
+
+    def _readiness(self, name: str) -> Any:
+        return lambda: self.readiness[name]
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> Reply:
+        """``body`` is sent as JSON, ``raw`` as it is. Host is this machine unless ``headers`` say otherwise."""
+        sent = {"Host": "127.0.0.1:7071"}
+        if body is not None:
+            raw = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        sent |= headers or {}
+        request = func.HttpRequest(
+            method=method, url=f"{self.settings.public_url}{path}", headers=sent, body=raw if raw is not None else b""
+        )
+        answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
+        return Reply(
+            answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.get_body()
+        )
+
+
+def signed_in(roles: Sequence[str], name: str = "ada@contoso.example", role_kind: str = "roles") -> dict[str, str]:
+    """The header that App Service authentication adds for a user with these app roles."""
+    principal = {
+        "auth_typ": "aad",
+        "name_typ": "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
+        "role_typ": "http://schemas.microsoft.com/ws/2008/06/identity/claims/role",
+        "claims": [{"typ": "preferred_username", "val": name}, *({"typ": role_kind, "val": role} for role in roles)],
+    }
+    return {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(json.dumps(principal).encode()).decode()}

@@ -1,0 +1,294 @@
+"""Fakes around destinations, the schedule and the API: Mailchimp, segments and the export engine, all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, cast
+
+from shared.destinations.model import Destination
+from shared.destinations.requests import ConsentRequest, DestinationPatch
+from shared.destinations.service import DestinationService
+from shared.destinations.store import DestinationStore, StoredDestination
+from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
+from shared.exports.model import ENDED, Books, Status
+from shared.exports.view import ExportView
+from shared.mailchimp.client import MailchimpClient
+from shared.mailchimp.errors import AudienceNotFound, SignInRefused
+from shared.mailchimp.replies import Account, Audience, MergeField, MergeFieldOptions
+from shared.secrets.store import SecretNotFound
+from shared.segments.catalog import SegmentDetail, SegmentSummary, SourceFile
+from shared.segments.errors import SegmentNotFound
+from shared.segments.matching import SegmentField, suggest_matching
+from tests.unit.fake_documents import FakeDocuments
+
+KEY = "0123456789abcdef0123456789abcdef-us19"
+OTHER_KEY = "fedcba9876543210fedcba9876543210-us19"
+OTHER_ACCOUNT_KEY = "00000000000000000000000000000000-us6"
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """The time of day; ``pass_`` lets it go on."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+class FakeIds:
+    """IDs that can be foretold."""
+
+    def __init__(self, prefix: str = "id") -> None:
+        self.count = 0
+        self._prefix = prefix
+
+    def __call__(self) -> str:
+        self.count += 1
+        return f"{self._prefix}{self.count:06}"
+
+
+class FakeSecrets:
+    """A secret store that remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def write(self, name: str, value: str) -> None:
+        assert name not in self.values
+        self.values[name] = value
+
+    def read(self, name: str) -> str:
+        if name not in self.values:
+            raise SecretNotFound(name)
+        return self.values[name]
+
+    def delete(self, name: str) -> None:
+        self.values.pop(name, None)
+
+    def reachable(self) -> bool:
+        return True
+
+
+def merge_field(tag: str, kind: str = "text", *, required: bool = False) -> MergeField:
+    return MergeField(tag, tag.title(), kind, required, "", MergeFieldOptions())
+
+
+@dataclass
+class FakeMailchimp:
+    """An account with its audiences, and the access to it. ``fault`` is raised by every call."""
+
+    accounts: dict[str, Account] = field(
+        default_factory=lambda: {
+            KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
+            OTHER_KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
+            OTHER_ACCOUNT_KEY: Account("acc2", "Fabrikam", "owner", 0, "monthly", "2"),
+        }
+    )
+    names: dict[str, str] = field(default_factory=lambda: {"aud1": "Customers", "aud2": "Partners"})
+    fields: dict[str, list[MergeField]] = field(
+        default_factory=lambda: {
+            "aud1": [
+                merge_field("FNAME"),
+                merge_field("LNAME"),
+                merge_field("ADDRESS", "address"),
+                merge_field("CITY"),
+            ],
+            "aud2": [merge_field("FIRST"), merge_field("COMPANY", required=True)],
+        }
+    )
+    fault: Exception | None = None
+    lookups: list[tuple[str | None, str]] = field(default_factory=list)
+
+    @contextmanager
+    def lookup(self, account_id: str | None, api_root: str, token: str) -> Iterator[MailchimpClient]:
+        self.lookups.append((account_id, api_root))
+        yield cast("MailchimpClient", _FakeClient(self, token))
+
+    def audience(self, audience_id: str) -> Audience:
+        if audience_id not in self.names:
+            raise AudienceNotFound(audience_id)
+        return Audience(audience_id, self.names[audience_id], 0, False, False, None)
+
+
+class _FakeClient:
+    def __init__(self, mailchimp: FakeMailchimp, token: str) -> None:
+        self._mailchimp = mailchimp
+        self._token = token
+
+    def account(self) -> Account:
+        if self._mailchimp.fault is not None:
+            raise self._mailchimp.fault
+        if self._token not in self._mailchimp.accounts:
+            raise SignInRefused("Mailchimp does not accept the API key.", action="Enter another one.", status=401)
+        return self._mailchimp.accounts[self._token]
+
+    def audiences(self) -> list[Audience]:
+        self.account()
+        return [self._mailchimp.audience(each) for each in self._mailchimp.names]
+
+    def audience(self, audience_id: str) -> Audience:
+        self.account()
+        return self._mailchimp.audience(audience_id)
+
+    def merge_fields(self, audience_id: str) -> list[MergeField]:
+        self.account()
+        return self._mailchimp.fields.get(audience_id, [])
+
+
+class FakeSegments:
+    """Segments by name, each with the names of its fields."""
+
+    def __init__(self) -> None:
+        self.fields = {
+            "Gold": ["CustomerId", "EMail", "FirstName", "LastName", "City"],
+            "Silver": ["CustomerId", "EMail", "FirstName"],
+        }
+        self.reasons: dict[str, str] = {}
+        self.faults: dict[str, Exception] = {}
+
+    def list(self) -> list[SegmentSummary]:
+        if "" in self.faults:
+            raise self.faults[""]
+        return [self.describe(name).summary for name in sorted(self.fields)]
+
+    def describe(self, name: str) -> SegmentDetail:
+        if name in self.faults:
+            raise self.faults[name]
+        if name not in self.fields:
+            raise SegmentNotFound(name)
+        reason = self.reasons.get(name)
+        fields = tuple(SegmentField(each, "string") for each in self.fields[name])
+        return SegmentDetail(
+            SegmentSummary(name, "csv", reason is None, reason, NOW, 1, 1000),
+            fields,
+            (SourceFile(f"{name}/data.csv", 1000, NOW),),
+            suggest_matching(fields),
+        )
+
+
+class FakeExports:
+    """The export engine's interface: exports stay Queued until a test ends them."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.views: dict[str, ExportView] = {}
+        self.keys: dict[tuple[str, str], str] = {}
+        self.stopped: list[tuple[str, str]] = []
+        self.csv = b"email,reason\r\n"
+        self.fault: Exception | None = None
+        self._clock = clock
+
+    def start(
+        self,
+        destination: Destination,
+        *,
+        trigger: Literal["onDemand", "scheduled"],
+        requested_by: str,
+        idempotency_key: str | None = None,
+    ) -> ExportView:
+        if self.fault is not None:
+            raise self.fault
+        if (known := self.keys.get((destination.id, idempotency_key or ""))) is not None:
+            return self.views[known]
+        if steps := destination.missing_steps():
+            raise DestinationNotReady(steps)
+        for view in self.views.values():
+            if view.destination_id == destination.id and not view.ended:
+                raise ExportRunning(view.id)
+        export_id = f"export-{len(self.views) + 1}"
+        if idempotency_key is not None:
+            self.keys[destination.id, idempotency_key] = export_id
+        self.views[export_id] = ExportView(
+            id=export_id,
+            destination_id=destination.id,
+            destination_name=destination.display_name,
+            trigger=trigger,
+            requested_by=requested_by,
+            status=Status.QUEUED,
+            ended=False,
+            created_at=self._clock(),
+            books=Books(),
+        )
+        return self.views[export_id]
+
+    def end(self, export_id: str, status: Status = Status.SUCCESSFUL) -> None:
+        assert status in ENDED
+        self.views[export_id] = self.views[export_id].model_copy(update={"status": status, "ended": True})
+
+    def get(self, export_id: str) -> ExportView:
+        if self.fault is not None:
+            raise self.fault
+        if export_id not in self.views:
+            raise ExportNotFound(export_id)
+        return self.views[export_id]
+
+    def list(
+        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
+    ) -> list[ExportView]:
+        found = [
+            view
+            for view in reversed(self.views.values())
+            if destination_id in {None, view.destination_id} and status in {None, view.status}
+        ]
+        return found[:top]
+
+    def cancel(self, export_id: str, requested_by: str) -> ExportView:
+        view = self.get(export_id)
+        if view.ended:
+            raise ExportEnded(export_id, view.status)
+        self.stopped.append((export_id, requested_by))
+        return view
+
+    def rejected(self, export_id: str) -> bytes:
+        self.get(export_id)
+        return self.csv
+
+    def stop_for_destination(self, destination_id: str, reason: str) -> None:
+        self.stopped.append((destination_id, reason))
+
+
+class Setup:
+    """A destination service with everything around it faked, and short cuts to states of a destination."""
+
+    def __init__(self) -> None:
+        self.documents = FakeDocuments()
+        self.clock = FakeClock()
+        self.secrets = FakeSecrets()
+        self.segments = FakeSegments()
+        self.mailchimp = FakeMailchimp()
+        self.exports = FakeExports(self.clock)
+        self.store = DestinationStore(self.documents.as_documents(), self.clock)
+        self.service = DestinationService(
+            self.store,
+            self.secrets,
+            self.segments,
+            self.mailchimp,
+            self.exports,
+            clock=self.clock,
+            new_id=FakeIds(),
+        )
+
+    def created(self, name: str = "Newsletter") -> StoredDestination:
+        return self.service.create(name, ConsentRequest(agreed=True), "ada")
+
+    def connected(self, name: str = "Newsletter") -> StoredDestination:
+        return self.service.sign_in_with_api_key(self.created(name).destination.id, KEY, "ada")
+
+    def ready(self, name: str = "Newsletter", segments: Sequence[str] = ("Gold",)) -> StoredDestination:
+        return self.patch(
+            self.connected(name),
+            audienceId="aud1",
+            dataMatching={"email": "EMail", "firstName": "FirstName"},
+            segments=list(segments),
+        )
+
+    def patch(self, stored: StoredDestination, /, if_match: str | None = None, **changes: Any) -> StoredDestination:
+        patch = DestinationPatch.model_validate(changes)
+        return self.service.patch(stored.destination.id, patch, "ada", if_match)

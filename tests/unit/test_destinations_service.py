@@ -1,0 +1,508 @@
+"""Destinations from consent to removal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ServiceRequestError
+
+from shared.destinations import consent
+from shared.destinations.errors import (
+    ConfigurationInvalid,
+    ConsentRequired,
+    DestinationBeingRemoved,
+    DestinationChanged,
+    DestinationNameTaken,
+    DestinationNotFound,
+    NotConnected,
+    SignInRefused,
+)
+from shared.destinations.model import SignInState
+from shared.destinations.requests import ConsentRequest, DestinationPatch
+from shared.destinations.view import view_of
+from shared.mailchimp.errors import AccessForbidden, ApiKeyMalformed, Unavailable
+from shared.mailchimp.errors import SignInRefused as MailchimpSignInRefused
+from shared.storage import names
+from tests.unit.setup_fakes import KEY, NOW, OTHER_ACCOUNT_KEY, OTHER_KEY, Setup, merge_field
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def finding(setup: Setup, stored: Any, /, **changes: Any) -> tuple[str, str, str]:
+    """The one finding of a refused change, as (code, target, message)."""
+    with pytest.raises(ConfigurationInvalid) as caught:
+        setup.patch(stored, **changes)
+    (found,) = caught.value.findings
+    return found.code, found.target, found.message
+
+
+# -- create ------------------------------------------------------------------------------------------------------
+
+
+def test_consent_is_recorded_with_who_when_and_which_text(setup: Setup) -> None:
+    agreed = setup.created().destination.consent
+    assert (agreed.agreed_by, agreed.agreed_at, agreed.text_version) == ("ada", NOW, consent.TEXT_VERSION)
+
+
+@pytest.mark.parametrize("agreement", [None, ConsentRequest(agreed=False)])
+def test_without_consent_nothing_is_created(setup: Setup, agreement: ConsentRequest | None) -> None:
+    with pytest.raises(ConsentRequired, match="agree to data privacy"):
+        setup.service.create("Newsletter", agreement, "ada")
+    assert setup.service.list() == []
+
+
+def test_a_display_name_is_taken_whatever_its_case(setup: Setup) -> None:
+    setup.created("Newsletter")
+    with pytest.raises(DestinationNameTaken):
+        setup.created("NEWSLETTER")
+    other = setup.created("Other")
+    with pytest.raises(DestinationNameTaken):
+        setup.patch(other, displayName="newsletter")
+    assert setup.patch(other, displayName="OTHER").destination.display_name == "OTHER"
+
+
+def test_the_list_is_sorted_by_display_name(setup: Setup) -> None:
+    for name in ("b", "C", "a"):
+        setup.created(name)
+    assert [destination.display_name for destination in setup.service.list()] == ["a", "b", "C"]
+
+
+def test_a_new_destination_says_what_is_still_to_do(setup: Setup) -> None:
+    view = view_of(setup.created().destination)
+    assert not view.ready
+    assert view.missing_steps == [
+        "sign in to Mailchimp",
+        "choose an audience",
+        "match the Email field",
+        "choose at least one segment",
+    ]
+    assert view_of(setup.ready("Other").destination).ready
+
+
+# -- sign in -----------------------------------------------------------------------------------------------------
+
+
+def test_signing_in_keeps_the_key_in_the_secret_store_only(setup: Setup) -> None:
+    sign_in = setup.connected().destination.sign_in
+    assert (sign_in.state, sign_in.account_id, sign_in.account_name) == (SignInState.CONNECTED, "acc1", "Contoso")
+    assert sign_in.api_root == "https://us19.api.mailchimp.com"
+    assert sign_in.secret_hint == "…cdef-us19"
+    assert list(setup.secrets.values.items()) == [(sign_in.secret_name, KEY)]
+    assert all(KEY.encode() not in data for data, _ in setup.documents.blobs.values())
+
+
+def test_the_view_of_a_destination_shows_neither_the_secret_nor_its_name(setup: Setup) -> None:
+    stored = setup.connected()
+    shown = view_of(stored.destination).model_dump_json(by_alias=True)
+    assert str(stored.destination.sign_in.secret_name) not in shown
+    assert KEY not in shown
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MailchimpSignInRefused("Mailchimp does not accept the key.", action="Enter another one.", status=401),
+        AccessForbidden("The account is deactivated.", action="Ask Mailchimp.", status=403),
+    ],
+)
+def test_a_refused_key_is_said_to_be_refused_and_not_stored(setup: Setup, fault: Exception) -> None:
+    created = setup.created()
+    setup.mailchimp.fault = fault
+    with pytest.raises(SignInRefused, match="Nothing was stored"):
+        setup.service.sign_in_with_api_key(created.destination.id, KEY, "ada")
+    assert not setup.secrets.values
+    assert setup.service.get(created.destination.id) == created
+
+
+def test_a_refused_key_leaves_the_sign_in_that_there_was(setup: Setup) -> None:
+    stored = setup.connected()
+    with pytest.raises(SignInRefused):
+        setup.service.sign_in_with_api_key(stored.destination.id, "1" * 32 + "-us19", "ada")
+    assert setup.service.get(stored.destination.id) == stored
+    assert list(setup.secrets.values.values()) == [KEY]
+
+
+def test_a_malformed_key_is_refused_before_anybody_is_asked(setup: Setup) -> None:
+    created = setup.created()
+    with pytest.raises(ApiKeyMalformed) as caught:
+        setup.service.sign_in_with_api_key(created.destination.id, "not a key", "ada")
+    assert "not a key" not in str(caught.value)
+    assert setup.mailchimp.lookups == []
+
+
+def test_signing_in_again_replaces_the_secret_and_deletes_the_old_one(setup: Setup) -> None:
+    first = setup.ready()
+    second = setup.service.sign_in_with_api_key(first.destination.id, OTHER_KEY, "ada").destination
+    assert second.sign_in.secret_name != first.destination.sign_in.secret_name
+    assert setup.secrets.values == {second.sign_in.secret_name: OTHER_KEY}
+    assert second.audience == first.destination.audience
+
+
+def test_signing_in_to_another_account_gives_up_the_audience(setup: Setup) -> None:
+    stored = setup.ready()
+    changed = setup.service.sign_in_with_api_key(stored.destination.id, OTHER_ACCOUNT_KEY, "ada").destination
+    assert changed.audience is None
+    assert [warning.code for warning in changed.warnings] == ["accountChanged"]
+
+
+def test_a_sign_in_that_cannot_be_noted_leaves_no_secret_behind(setup: Setup) -> None:
+    stored = setup.created()
+    setup.documents.before_replace = lambda name: setup.documents.delete(name)
+    with pytest.raises(DestinationNotFound):
+        setup.service.sign_in_with_api_key(stored.destination.id, KEY, "ada")
+    assert not setup.secrets.values
+
+
+def test_a_refused_sign_in_is_marked_and_a_new_one_clears_the_mark(setup: Setup) -> None:
+    stored = setup.ready()
+    setup.store.mark_sign_in_again(stored.destination.id, stored.destination.sign_in.secret_name)
+    marked = setup.service.get(stored.destination.id).destination
+    assert marked.sign_in.state is SignInState.SIGN_IN_AGAIN
+    assert marked.missing_steps() == ["sign in to Mailchimp again"]
+    again = setup.service.sign_in_with_api_key(stored.destination.id, OTHER_KEY, "ada").destination
+    assert again.sign_in.state is SignInState.CONNECTED
+
+
+def test_a_late_refusal_of_the_old_secret_does_not_spoil_the_new_sign_in(setup: Setup) -> None:
+    stored = setup.ready()
+    old = stored.destination.sign_in.secret_name
+    setup.service.sign_in_with_api_key(stored.destination.id, OTHER_KEY, "ada")
+    setup.store.mark_sign_in_again(stored.destination.id, old)
+    assert setup.service.get(stored.destination.id).destination.sign_in.state is SignInState.CONNECTED
+
+
+def test_a_key_that_was_revoked_shows_when_audiences_are_looked_up(setup: Setup) -> None:
+    stored = setup.connected()
+    del setup.mailchimp.accounts[KEY]
+    with pytest.raises(NotConnected, match="sign in to Mailchimp again"):
+        setup.service.audiences(stored.destination.id)
+    state = setup.service.get(stored.destination.id).destination.sign_in.state
+    assert state is SignInState.SIGN_IN_AGAIN
+
+
+def test_audiences_come_with_their_merge_fields(setup: Setup) -> None:
+    choices = setup.service.audiences(setup.connected().destination.id)
+    assert [(c.audience.id, [f.tag for f in c.merge_fields or ()]) for c in choices] == [
+        ("aud1", ["FNAME", "LNAME", "ADDRESS", "CITY"]),
+        ("aud2", ["FIRST", "COMPANY"]),
+    ]
+    assert setup.mailchimp.lookups[-1] == ("acc1", "https://us19.api.mailchimp.com")
+
+
+def test_a_long_list_of_audiences_leaves_out_the_merge_fields_of_the_later_ones(setup: Setup) -> None:
+    setup.mailchimp.names = {f"aud{n}": f"Audience {n}" for n in range(25)}
+    choices = setup.service.audiences(setup.connected().destination.id)
+    assert [choice.merge_fields is None for choice in choices] == [False] * 20 + [True] * 5
+
+
+def test_audiences_need_a_sign_in(setup: Setup) -> None:
+    with pytest.raises(NotConnected, match="not signed in"):
+        setup.service.audiences(setup.created().destination.id)
+
+
+# -- configuration -----------------------------------------------------------------------------------------------
+
+
+def test_a_full_configuration_is_stored_at_once(setup: Setup) -> None:
+    destination = setup.patch(
+        setup.connected(),
+        audienceId="aud1",
+        segments=["Gold"],
+        dataMatching={
+            "email": "EMail",
+            "firstName": "FirstName",
+            "lastName": "LastName",
+            "mergeFields": {
+                "ADDRESS": {"addr1": "City", "city": "City", "state": "City", "zip": "City"},
+                "CITY": "City",
+            },
+        },
+    ).destination
+    assert destination.audience is not None
+    assert destination.audience.name == "Customers"
+    assert destination.missing_steps() == []
+    assert destination.warnings == ()
+
+
+def test_what_is_left_out_of_a_change_stays(setup: Setup) -> None:
+    before = setup.ready().destination
+    after = setup.patch(setup.service.get(before.id), displayName="New name").destination
+    assert after.model_dump(exclude={"display_name"}) == before.model_dump(exclude={"display_name"})
+
+
+def test_null_takes_audience_and_matching_away(setup: Setup) -> None:
+    cleared = setup.patch(setup.ready(), audienceId=None, dataMatching=None).destination
+    assert cleared.audience is None
+    assert cleared.data_matching is None
+
+
+def test_the_display_name_cannot_be_taken_away(setup: Setup) -> None:
+    assert finding(setup, setup.created(), displayName=None)[:2] == ("missing", "displayName")
+
+
+def test_an_audience_needs_a_sign_in(setup: Setup) -> None:
+    with pytest.raises(NotConnected):
+        setup.patch(setup.created(), audienceId="aud1")
+
+
+@pytest.mark.parametrize("audience_id", ["aud9", "../lists", "a b"])
+def test_an_unknown_audience_is_named_with_its_account(setup: Setup, audience_id: str) -> None:
+    code, target, message = finding(setup, setup.connected(), audienceId=audience_id)
+    assert (code, target) == ("audienceNotFound", "audienceId")
+    assert f"'{audience_id}'" in message
+    assert "Contoso" in message
+
+
+def test_an_unknown_segment_is_named_by_its_place(setup: Setup) -> None:
+    code, target, message = finding(setup, setup.created(), segments=["Gold", "Platinum"])
+    assert (code, target) == ("segmentNotFound", "segments[1]")
+    assert "Platinum" in message
+
+
+def test_a_segment_that_cannot_be_exported_is_refused(setup: Setup) -> None:
+    setup.segments.reasons["Gold"] = "it has no files"
+    code, target, message = finding(setup, setup.created(), segments=["Gold"])
+    assert (code, target) == ("segmentNotExportable", "segments[0]")
+    assert "it has no files" in message
+
+
+def test_a_segment_chosen_twice_is_refused(setup: Setup) -> None:
+    assert finding(setup, setup.created(), segments=["Gold", "Gold"])[:2] == ("duplicateSegment", "segments[1]")
+
+
+def test_segments_that_would_share_a_tag_are_refused(setup: Setup) -> None:
+    setup.segments.fields["GOLD"] = ["EMail"]
+    code, target, message = finding(setup, setup.created(), segments=["Gold", "GOLD"])
+    assert (code, target) == ("duplicateSegment", "segments[1]")
+    assert "same tag" in message
+
+
+def test_a_segment_whose_name_is_too_long_for_a_tag_is_refused(setup: Setup) -> None:
+    setup.segments.fields |= {"x" * 100: [], "x" * 101: []}
+    setup.patch(setup.created(), segments=["x" * 100])
+    assert finding(setup, setup.created("Other"), segments=["x" * 101])[:2] == ("segmentNameTooLong", "segments[0]")
+
+
+def test_a_field_that_one_segment_lacks_is_refused_naming_both(setup: Setup) -> None:
+    stored = setup.patch(setup.created(), segments=["Gold", "Silver"])
+    code, target, message = finding(setup, stored, dataMatching={"email": "EMail", "lastName": "LastName"})
+    assert (code, target) == ("fieldNotInSegment", "dataMatching.lastName")
+    assert "'Silver'" in message
+    assert "'LastName'" in message
+
+
+def test_a_misspelt_field_gets_a_suggestion(setup: Setup) -> None:
+    stored = setup.patch(setup.created(), segments=["Gold"])
+    _, target, message = finding(setup, stored, dataMatching={"email": "Email"})
+    assert target == "dataMatching.email"
+    assert "Did you mean 'EMail'?" in message
+
+
+def test_a_segment_added_later_must_have_the_matched_fields(setup: Setup) -> None:
+    stored = setup.ready()
+    matched = setup.patch(stored, dataMatching={"email": "EMail", "mergeFields": {"CITY": "City"}})
+    assert finding(setup, matched, segments=["Gold", "Silver"])[:2] == (
+        "fieldNotInSegment",
+        "dataMatching.mergeFields.CITY",
+    )
+
+
+def test_a_part_of_an_address_is_named_by_its_place(setup: Setup) -> None:
+    stored = setup.patch(setup.created(), segments=["Gold"])
+    address = {"addr1": "City", "city": "City", "state": "City", "zip": "PostCode"}
+    found = finding(setup, stored, dataMatching={"email": "EMail", "mergeFields": {"ADDRESS": address}})
+    assert found[:2] == ("fieldNotInSegment", "dataMatching.mergeFields.ADDRESS.zip")
+
+
+def test_a_merge_field_that_the_audience_lacks_gets_a_suggestion(setup: Setup) -> None:
+    code, target, message = finding(
+        setup, setup.ready(), dataMatching={"email": "EMail", "mergeFields": {"CITI": "City"}}
+    )
+    assert (code, target) == ("mergeFieldNotInAudience", "dataMatching.mergeFields.CITI")
+    assert "'CITY'" in message
+
+
+def test_an_audience_without_fname_is_said_to_have_none(setup: Setup) -> None:
+    code, target, message = finding(setup, setup.ready(), audienceId="aud2")
+    assert (code, target) == ("mergeFieldNotInAudience", "dataMatching.firstName")
+    assert "FNAME" in message
+    assert "Partners" in message
+
+
+def test_an_address_field_wants_its_parts_and_only_it_does(setup: Setup) -> None:
+    stored = setup.ready()
+    one_field = {"email": "EMail", "mergeFields": {"ADDRESS": "City"}}
+    assert finding(setup, stored, dataMatching=one_field)[0] == "mergeFieldTypeDiffers"
+    parts = {"addr1": "City", "city": "City", "state": "City", "zip": "City"}
+    assert finding(setup, stored, dataMatching={"email": "EMail", "mergeFields": {"CITY": parts}})[:2] == (
+        "mergeFieldTypeDiffers",
+        "dataMatching.mergeFields.CITY",
+    )
+
+
+@pytest.mark.parametrize("tag", ["FNAME", "EMAIL"])
+def test_a_field_matched_twice_is_refused(setup: Setup, tag: str) -> None:
+    matching = {"email": "EMail", "firstName": "FirstName", "mergeFields": {tag: "FirstName"}}
+    assert finding(setup, setup.ready(), dataMatching=matching)[0] == "matchedTwice"
+
+
+def test_a_required_merge_field_that_is_not_matched_is_a_warning_until_it_is(setup: Setup) -> None:
+    stored = setup.patch(setup.connected(), audienceId="aud2", dataMatching={"email": "EMail"})
+    (warning,) = stored.destination.warnings
+    assert warning.code == "requiredMergeFieldNotMatched"
+    assert "COMPANY" in warning.message
+    assert setup.service.get(stored.destination.id).destination.warnings == (warning,)
+    kept = setup.patch(stored, segments=["Gold"])
+    assert kept.destination.warnings == (warning,)
+    fixed = setup.patch(stored, dataMatching={"email": "EMail", "mergeFields": {"COMPANY": "City"}})
+    assert fixed.destination.warnings == ()
+
+
+def test_every_finding_is_reported_at_once(setup: Setup) -> None:
+    with pytest.raises(ConfigurationInvalid) as caught:
+        setup.patch(
+            setup.connected(),
+            audienceId="aud1",
+            segments=["Gold", "Nope"],
+            dataMatching={"email": "Nix", "mergeFields": {"ZIP": "City"}},
+        )
+    assert [f.target for f in caught.value.findings] == [
+        "segments[1]",
+        "dataMatching.email",
+        "dataMatching.mergeFields.ZIP",
+    ]
+    assert "2 more" in str(caught.value)
+
+
+def test_a_refused_change_changes_nothing(setup: Setup) -> None:
+    stored = setup.ready()
+    with pytest.raises(ConfigurationInvalid):
+        setup.patch(stored, displayName="Other", audienceId="aud9")
+    assert setup.service.get(stored.destination.id) == stored
+
+
+def test_segments_can_be_changed_while_mailchimp_is_down(setup: Setup) -> None:
+    stored = setup.ready()
+    setup.mailchimp.fault = Unavailable("Mailchimp is down.", reason="serverError", outcome_unknown=False)
+    assert setup.patch(stored, segments=["Gold", "Silver"]).destination.segments == ("Gold", "Silver")
+    with pytest.raises(Unavailable):
+        setup.patch(stored, audienceId="aud2")
+
+
+def test_a_destination_whose_segment_is_gone_can_still_be_renamed(setup: Setup) -> None:
+    stored = setup.ready()
+    setup.segments.fields.clear()
+    assert setup.patch(stored, displayName="Still here").destination.display_name == "Still here"
+
+
+# -- concurrency -------------------------------------------------------------------------------------------------
+
+
+def test_a_stale_etag_is_refused(setup: Setup) -> None:
+    stale = setup.created()
+    newer = setup.patch(stale, displayName="New")
+    with pytest.raises(DestinationChanged):
+        setup.patch(stale, if_match=stale.etag, displayName="Newer")
+    assert setup.patch(newer, if_match=newer.etag, displayName="Newer").etag != newer.etag
+
+
+def test_a_change_without_etag_is_repeated_on_what_somebody_else_wrote(setup: Setup) -> None:
+    stored = setup.ready()
+
+    def interfere(_: str) -> None:
+        setup.service.set_export_user(stored.destination.id, "grace")
+
+    setup.documents.before_replace = interfere
+    changed = setup.patch(stored, displayName="New").destination
+    assert (changed.display_name, changed.export_user) == ("New", "grace")
+
+
+def test_a_change_that_changes_nothing_keeps_etag_and_date(setup: Setup) -> None:
+    stored = setup.ready()
+    setup.clock.pass_(hours=1)
+    assert setup.patch(stored, segments=["Gold"]) == stored
+
+
+def test_a_change_records_who_and_when(setup: Setup) -> None:
+    stored = setup.created()
+    setup.clock.pass_(hours=1)
+    patch = DestinationPatch.model_validate({"displayName": "New"})
+    changed = setup.service.patch(stored.destination.id, patch, "grace").destination
+    assert (changed.updated_by, changed.updated_at) == ("grace", setup.clock.now)
+    assert (changed.created_by, changed.created_at) == ("ada", NOW)
+
+
+# -- removal -----------------------------------------------------------------------------------------------------
+
+
+def test_removal_stops_exports_and_deletes_secret_ledger_and_document(setup: Setup) -> None:
+    stored = setup.ready()
+    destination_id = stored.destination.id
+    setup.documents.write(names.ledger(destination_id), b"people")
+    setup.service.remove(destination_id, "ada")
+    assert setup.exports.stopped == [(destination_id, "The destination was removed by ada.")]
+    assert not setup.secrets.values
+    assert not setup.documents.blobs
+    with pytest.raises(DestinationNotFound):
+        setup.service.get(destination_id)
+
+
+def test_removal_with_a_stale_etag_is_refused(setup: Setup) -> None:
+    stored = setup.created()
+    setup.patch(stored, displayName="New")
+    with pytest.raises(DestinationChanged):
+        setup.service.remove(stored.destination.id, "ada", stored.etag)
+    assert setup.exports.stopped == []
+
+
+def interrupted_removal(setup: Setup) -> str:
+    stored = setup.ready()
+
+    def break_down(destination_id: str, reason: str) -> None:
+        raise ServiceRequestError("storage is down")
+
+    working, setup.exports.stop_for_destination = setup.exports.stop_for_destination, break_down  # type: ignore[method-assign]
+    with pytest.raises(ServiceRequestError):
+        setup.service.remove(stored.destination.id, "ada")
+    setup.exports.stop_for_destination = working  # type: ignore[method-assign]
+    return stored.destination.id
+
+
+def test_nothing_starts_or_changes_once_a_removal_has_begun(setup: Setup) -> None:
+    destination_id = interrupted_removal(setup)
+    half_removed = setup.service.get(destination_id)
+    assert not view_of(half_removed.destination).ready
+    with pytest.raises(DestinationBeingRemoved):
+        setup.patch(half_removed, displayName="New")
+    with pytest.raises(DestinationBeingRemoved):
+        setup.service.sign_in_with_api_key(destination_id, OTHER_KEY, "ada")
+    setup.store.mark_sign_in_again(destination_id)
+
+
+def test_an_interrupted_removal_can_be_repeated(setup: Setup) -> None:
+    setup.service.remove(interrupted_removal(setup), "ada", if_match='"stale"')
+    assert not setup.documents.blobs
+    assert not setup.secrets.values
+
+
+def test_an_interrupted_removal_is_completed_by_the_timer(setup: Setup) -> None:
+    interrupted_removal(setup)
+    setup.ready("Other")
+    assert setup.service.finish_removals() == 1
+    assert [destination.display_name for destination in setup.service.list()] == ["Other"]
+    assert setup.service.finish_removals() == 0
+
+
+def test_a_name_is_free_again_after_the_removal(setup: Setup) -> None:
+    setup.service.remove(setup.created("Newsletter").destination.id, "ada")
+    setup.created("Newsletter")
+
+
+def test_a_merge_field_called_like_nothing_known_lists_what_there_is(setup: Setup) -> None:
+    setup.mailchimp.fields["aud1"] = [merge_field("FNAME"), merge_field("COLOUR")]
+    *_, message = finding(setup, setup.ready(), dataMatching={"email": "EMail", "mergeFields": {"XYZZY": "City"}})
+    assert "Its merge fields: COLOUR, FNAME." in message
