@@ -50,6 +50,9 @@ class _Document(msgspec.Struct):
     error_description: Any = None
 
 
+# What a decoder makes of hostile input: not JSON or not the document, not UTF-8, 100,000 brackets deep.
+UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
 _document_decoder = msgspec.json.Decoder(_Document)
 
 
@@ -94,10 +97,7 @@ def read_problem(body: bytes) -> Problem | None:
     """The problem document in an error reply; None if the body is not a JSON object (HTML, empty, cut off)."""
     try:
         document = _document_decoder.decode(body)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # msgspec's errors are ValueErrors; a body of 100,000 brackets recurses too deep
+    except UNDECODABLE:
         return None
     entries = document.errors if isinstance(document.errors, list) else []
     return Problem(

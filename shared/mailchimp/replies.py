@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.mailchimp.errors import BatchRefused, ReplyUnusable
-from shared.mailchimp.problems import text
+from shared.mailchimp.problems import UNDECODABLE, text
 
 _T = TypeVar("_T")
 
@@ -240,7 +240,7 @@ _object_decoder = msgspec.json.Decoder(dict[str, Any])
 def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, doing: str) -> _T:
     try:
         return decoder.decode(body)
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; 100,000 brackets recurse too deep
+    except UNDECODABLE:
         problem = "is empty" if not body.strip() else "is cut off or not the described document"
     # Outside the handler: a decoder's message may quote the reply.
     raise ReplyUnusable(f"Mailchimp's answer to {doing} {problem}.")

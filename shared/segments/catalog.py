@@ -120,10 +120,11 @@ class SegmentCatalog:
         """The header line, from the beginning of the file or, if it is a very long one, from more of it."""
         for length in _HEAD_BYTES:
             whole = length >= blob.size
-            data = [read_range(self._container, blob, 0, length)]
+            data = read_range(self._container, blob, 0, length)
             if blob.name.lower().endswith(".gz"):
-                data = [b"".join(unpack(data, blob.name, whole=whole))[:length]]
-            text = b"".join(to_utf8(data, csv_format.encoding))
+                data = next(unpack([data], blob.name, whole=whole), b"")
+                whole = whole and len(data) <= length
+            text = b"".join(to_utf8([data[:length]], csv_format.encoding))
             try:
                 head = read_head(text_of(text), blob.name, csv_format)
             except SourceUnreadable:

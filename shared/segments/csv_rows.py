@@ -49,7 +49,9 @@ def text_of(data: bytes) -> TextIO:
 
 
 def read_head(stream: TextIO, file: str, csv_format: CsvFormat) -> CsvHead:
-    """The first record of UTF-8 CSV, opened by `open_text`; finds the delimiter if the format leaves it open. Raises SourceUnreadable."""
+    """The first record of UTF-8 CSV that `open_text` opened; finds the delimiter if the format leaves it open.
+
+    Raises SourceUnreadable."""
     delimiter = csv_format.delimiter or _sniff_delimiter(stream)
     records = _Records(stream, file, csv_format, delimiter)
     first = next(iter(records), None)

@@ -34,10 +34,13 @@ def as_text(name: str, data_type: str) -> str:
         return f"replace({text}, ' ', 'T')"
     if data_type in ("DOUBLE", "FLOAT"):
         # Whole numbers come as floating point where a tool needed room for missing values: 42.0 is 42, NaN is nothing.
-        exact = f"rtrim(rtrim(TRY_CAST({column} AS DECIMAL(38, 10))::VARCHAR, '0'), '.')"
+        small = f"rtrim(TRY_CAST({column} AS DECIMAL(38, 18))::VARCHAR, '0')"
+        plain = (
+            f"CASE WHEN abs({column}) < 1 THEN nullif({small}, '0.') ELSE TRY_CAST({column} AS HUGEINT)::VARCHAR END"
+        )
         return (
             f"CASE WHEN isnan({column}) THEN NULL "
-            f"WHEN contains({text}, 'e') THEN coalesce(nullif({exact}, '0'), {text}) "
+            f"WHEN contains({text}, 'e') THEN coalesce({plain}, {text}) "
             rf"ELSE regexp_replace({text}, '\.0$', '') END"
         )
     return text

@@ -7,6 +7,7 @@ import gzip
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
@@ -164,6 +165,15 @@ class TestAudiences:
         assert [fake.query(number)["offset"] for number in range(3)] == ["0", "1000", "2000"]
         assert fake.query()["count"] == "1000"
         assert fake.query()["fields"].split(",")[0] == "lists.id"
+
+    def test_are_all_read_although_a_page_is_shorter_than_asked_for(self) -> None:
+        entries = [AUDIENCE_ENTRY | {"id": str(number)} for number in range(25)]
+
+        def ten_at_most(request: requests.PreparedRequest) -> Canned:
+            offset = int(dict(parse_qsl(urlsplit(request.url or "").query))["offset"])
+            return Canned(body={"lists": entries[offset : offset + 10], "total_items": 25})
+
+        assert len(FakeMailchimp(respond=ten_at_most).client().audiences()) == 25
 
     def test_say_what_an_administrator_must_know(self) -> None:
         fake = FakeMailchimp(Canned(body=AUDIENCE_ENTRY))

@@ -130,7 +130,7 @@ def test_ten_thousand_attributes_are_read() -> None:
         ({"attributes": [{"name": "a"}, {"dataType": "b"}]}, "entities[1].attributes[1].name", "required"),
         ({"attributes": [{"name": "a\ud800"}]}, "entities[1].attributes[0].name", "valid text"),
         ({"partitions": [{"location": "a\ud800"}]}, "entities[1].partitions[0].location", "valid text"),
-        ({"attributes": [{"name": ""}]}, "entities[1].attributes[0].name", "1 character"),
+        ({"attributes": [{"name": ""}]}, "entities[1].attributes[0].name", "at least 1"),
         ({"attributes": [{"name": "a"}, {"name": "a"}]}, "entities[1].attributes[1].name", "twice"),
         ({"partitions": partition(delimiter="")}, "entities[1].partitions[0].fileFormatSettings.delimiter", "1 to 4"),
         ({"partitions": partition(delimiter='"')}, "entities[1].partitions[0].fileFormatSettings.delimiter", "quot"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.segments import CsvFormat, SourceUnreadable
@@ -200,6 +200,7 @@ def test_files_of_one_folder_must_have_the_same_columns_in_any_order() -> None:
     assert "personal" not in unreadable.value.message
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_quoted_text_is_only_text_to_sql(text: str) -> None:
     with duckdb.connect() as connection:

@@ -1,0 +1,91 @@
+"""The rows of the benchmark: up to millions, written once by DuckDB and kept under `.run/bench`.
+
+All people lie in ten files of the same size, and a segment is some of these files; segments that share a file overlap.
+At 1,000,000 members: three segments of 500,000, 400,000 and 300,000 rows, eight columns, 140 MB as CSV.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from random import Random
+
+import duckdb
+
+from dev.sample_data.names import DOMAINS, POPULATIONS
+from dev.sample_data.people import Attribute
+from dev.sample_data.upload import Entity
+
+FILES = 10
+OVERLAPPING: Mapping[str, range] = {
+    "Newsletter readers": range(5),
+    "High value customers": range(4, 8),
+    "Lapsed in 2026": range(7, 10),
+}
+"""Segments and the files that they consist of: everybody once, a fifth of the people in two segments."""
+SINGLE: Mapping[str, range] = {"All customers": range(10)}
+
+ATTRIBUTES = (
+    Attribute("CustomerId"),
+    Attribute("FirstName"),
+    Attribute("LastName"),
+    Attribute("EMail"),
+    Attribute("City"),
+    Attribute("Country"),
+    Attribute("LanguageCode"),
+    Attribute("LoyaltyPoints", "int64"),
+)
+
+_VERSION = 1
+"""Goes up when the rows change, so that no old file is taken for a new one."""
+
+
+def people_files(members: int, folder: Path) -> list[Path]:
+    """The ten files of `members` people, made if they are not there. `members` must be a multiple of ten."""
+    if members % FILES:
+        raise ValueError(f"{members} members cannot be dealt to {FILES} files of the same size")
+    target = folder / f"people-{_VERSION}-{members}"
+    if not target.exists():
+        partial = target.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(members // FILES, partial)
+        partial.rename(target)
+    return [target / f"{number}.csv" for number in range(FILES)]
+
+
+def entities(segments: Mapping[str, range], files: Sequence[Path]) -> list[Entity]:
+    """The segments with their files, for `upload_model`."""
+    return [Entity(name, ATTRIBUTES, tuple(files[number] for number in numbers)) for name, numbers in segments.items()]
+
+
+def _write(rows_per_file: int, folder: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE names (k INTEGER, first VARCHAR, last VARCHAR, latin VARCHAR, city VARCHAR, country VARCHAR,"
+            " language VARCHAR, domain VARCHAR)"
+        )
+        names = _name_rows()
+        connection.executemany("INSERT INTO names VALUES (?, ?, ?, ?, ?, ?, ?, ?)", names)
+        for number in range(FILES):
+            start = number * rows_per_file
+            connection.execute(f"""
+                COPY (
+                    SELECT md5('person ' || i), first, last, latin || '.' || i || '@' || domain, city, country,
+                           language, CAST(hash(i) % 5000 AS VARCHAR)
+                    FROM range({start}, {start + rows_per_file}) people(i) JOIN names ON k = (i * 7919) % {len(names)}
+                    ORDER BY i
+                ) TO '{folder / f"{number}.csv"}' (FORMAT csv, HEADER false)""")
+
+
+def _name_rows() -> list[tuple[int, str, str, str, str, str, str, str]]:
+    random = Random(1)
+    combined = [
+        (given[0], family[0], f"{given[1]}.{family[1]}", *random.choice(population.cities), population.language)
+        for population in POPULATIONS
+        for given, family in product(population.given, population.family)
+    ]
+    random.shuffle(combined)
+    return [(number, *row, random.choice(DOMAINS)) for number, row in enumerate(combined)]
