@@ -26,6 +26,7 @@ QUICK_MEMBERS = 50_000
 LATENCY_BASE_MS, LATENCY_PER_MEMBER_MS = 130, 10.5
 """One call of 500 members takes 5.38 s: a million profiles, one call after another, take the documented three hours."""
 MEMBERS_PER_CALL = 500
+DISTURBED_PERCENT = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ def main() -> int:
         if results:
             path = write(described, results, figures, failures)
     show(figures, failures, terminal)
+    for result in results:
+        if (share := disturbance(result, described["cores"])) > DISTURBED_PERCENT:
+            terminal.line(
+                f"  During '{result['case']}' other programs used {share:.0f} % of the machine: its times say little."
+            )
     if results:
         terminal.line(f"Written to {path}")
     return 1 if failures or (options.check and any(figure.met is False for figure in figures)) else 0
@@ -175,6 +181,13 @@ def _run_case(
     figures += found
     for figure in found:
         terminal.line(f"  {figure.what}: {figure.measured:,g} {figure.unit}".rstrip())
+
+
+def disturbance(result: Mapping[str, Any], cores: int) -> float:
+    """How much of the machine other programs used while the export ran, in percent."""
+    if "cpuSeconds" not in result:
+        return 0
+    return float(100 * result["cpuSeconds"]["others"] / (cores * result["seconds"]))
 
 
 def describe(described: Mapping[str, Any]) -> str:

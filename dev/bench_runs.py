@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 
 from dev.azurite import PUBLISHED_KEY
 from dev.bench_data import entities, people_files
-from dev.bench_machine import peak_memory_mb, usage
+from dev.bench_machine import Usage, peak_memory_mb, usage
 from dev.sample_data.upload import upload_model
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import RUN_FOLDER, Stack
@@ -33,6 +34,8 @@ _MATCHING = {
 }
 _TIME_IMPORT = "import time; start = time.perf_counter(); import function_app; print(time.perf_counter() - start)"
 _SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_FIRST_LOOKS = 0.25  # to see when prepare ends; these looks cost the host next to nothing
+_TIMEOUT_SECONDS = 3600
 
 
 class NotCounted(Exception):
@@ -76,7 +79,7 @@ def run_export(case: Case, tell: Callable[[str], None]) -> dict[str, Any]:
         calls_before = _calls(stack)
         start = usage()
         export_id = stack.ask("POST", f"/api/destinations/{destination_id}/exports")["id"]
-        memory_after_prepare = _follow(stack, export_id, tell)
+        sending_seen = _follow(stack, export_id, tell)
         used = usage().since(start)
         export = Export.from_bytes(stack.state(names.export(export_id)))
         measured = {
@@ -86,8 +89,8 @@ def run_export(case: Case, tell: Callable[[str], None]) -> dict[str, Any]:
             "csvMb": round(sum(files[n].stat().st_size for s in case.segments.values() for n in s) / 1e6, 1),
             **_times(export),
             "hostPeakMb": peak_memory_mb(stack.hosts[0].pid),
-            "hostPeakMbAfterPrepare": memory_after_prepare,
             "cpuSeconds": used,
+            "afterPrepare": None if sending_seen is None else sending_seen.since_start(start),
             "calls": _calls(stack) - calls_before,
             "maxOpenCalls": stack.sandbox.state()["maxOpenCalls"],
             "lanes": case.lanes,
@@ -129,16 +132,32 @@ def _set_up(stack: Stack, segments: Sequence[str]) -> str:
     return destination_id
 
 
-def _follow(stack: Stack, export_id: str, tell: Callable[[str], None]) -> float | None:
-    """Waits for the end; the host's peak memory when sending was first seen, None if it was never seen."""
-    peak = None
-    for export in stack.follow(export_id, timeout=3600, every=_SECONDS_BETWEEN_LOOKS):
-        if peak is None and export["status"] == "Sending":
-            peak = peak_memory_mb(stack.hosts[0].pid)
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What the host has used when sending was first seen."""
+
+    usage: Usage
+    peak_mb: float
+
+    def since_start(self, start: Usage) -> dict[str, float]:
+        return {"hostCpuSeconds": self.usage.since(start)["host"], "hostPeakMb": self.peak_mb}
+
+
+def _follow(stack: Stack, export_id: str, tell: Callable[[str], None]) -> _Moment | None:
+    """Waits for the end; what had been used when sending was first seen, None if it was never seen."""
+    moment = None
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        export = stack.ask("GET", f"/api/exports/{export_id}")
+        if moment is None and export["status"] == "Sending":
+            moment = _Moment(usage(), peak_memory_mb(stack.hosts[0].pid))
         progress = export["progress"]
         done = f", {progress['membersDone']:,} members" if progress else ""
         tell(f"  {export['status']} {export['seconds']:.0f} s{done}")
-    return peak
+        if export["ended"]:
+            return moment
+        time.sleep(_SECONDS_BETWEEN_LOOKS if moment else _SECONDS_BETWEEN_FIRST_LOOKS)
+    raise NotCounted(f"the export has not ended after {_TIMEOUT_SECONDS} s")
 
 
 def _times(export: Export) -> dict[str, float | None]:

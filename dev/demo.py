@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dev.sample_data.sample import PROFILES, SampleData, expected_books, make_sample
+from dev.sample_data.sample import PROFILES, SMALLEST, SampleData, expected_books, make_sample
 from dev.sample_data.upload import entity_of, upload_model, upload_plain_folder
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import Stack, StackError, stop_on_signals
@@ -67,7 +67,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--hosts", type=int, default=1, help="how many local hosts share the work (default 1)")
     parser.add_argument("--latency-base-ms", type=float, default=100, help="of each Mailchimp call (default 100)")
     parser.add_argument("--latency-per-member-ms", type=float, default=1.5, help="added for each member (default 1.5)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.profiles < SMALLEST:
+        parser.error(f"--profiles must be at least {SMALLEST}")
+    return options
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any], list[Check]]:

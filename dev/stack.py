@@ -85,7 +85,7 @@ class Stack:
         self._given_storage = storage
         self._sandbox_arguments = sandbox_arguments
         self._settings = dict(settings or {})
-        self._name = name
+        self.name = name
         self._grace_seconds = grace_seconds
         self._tell = tell
         self._exit = ExitStack()
@@ -175,7 +175,7 @@ class Stack:
     def start_host(self, port: int = 0) -> HostProcess:
         """Another host on the same storage. Raises HostStartError."""
         number = len(self.hosts) + 1
-        log_file = self.log_folder / f"{self._name}-host-{number}.log"
+        log_file = self.log_folder / f"{self.name}-host-{number}.log"
         log_file.write_bytes(b"")
         host = self._exit.enter_context(
             start_host(self.env, port, log_file=log_file, grace_seconds=self._grace_seconds)

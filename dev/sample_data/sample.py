@@ -12,6 +12,7 @@ from dev.sample_data.people import ATTRIBUTES, COLUMN, FOUND_BEFORE_SENDING, Fau
 NEWSLETTER, HIGH_VALUE, LAPSED = "Newsletter readers", "High value customers", "Lapsed in 2026"
 VISITORS = "Store visitors"
 PROFILES = 22_000
+SMALLEST = 100
 SEED = 2026
 
 _PLAIN_COLUMNS = ("CustomerId", "FirstName", "LastName", "EMail", "BirthDate", "LoyaltyPoints", "CustomerSince")
@@ -53,7 +54,9 @@ class SampleData:
 
 
 def make_sample(profiles: int = PROFILES, seed: int = SEED) -> SampleData:
-    """Always the same sample for the same `profiles` and `seed`."""
+    """Always the same sample for the same `profiles` (at least 100) and `seed`."""
+    if profiles < SMALLEST:
+        raise ValueError(f"{profiles} profiles are too few for all that the sample shows; it takes {SMALLEST}")
     random = Random(seed)
     people = make_people(profiles, random)
     newsletter, high_value, lapsed = _assigned(people, random)
@@ -111,7 +114,7 @@ def _with_contacts(
         (0.001, False, {"status": "pending"}),
         (0.02, False, {"status": "subscribed", "tags": [_HAND_SET_TAG]}),
     )
-    known = iter(random.sample(sound, len(sound) // 10))
+    known = iter(random.sample(sound, len(sound)))
     contacts: list[dict[str, Any]] = []
     left = set()
     for share, has_left, state in kinds:

@@ -21,14 +21,12 @@ SHOWN_TAGS = 50  # "Returns up to 50 tags applied to this member": the Marketing
 SCHEMAS = "https://us1.api.mailchimp.com/schema/3.0"  # names of schemas, never fetched
 _HASH = b"@subscriber_hash@"
 
-_START = (
-    b'{"id":"%b","email_address":%b,"unique_email_id":"%b","contact_id":"%b","full_name":%b,"status":%b,'
-    b'"merge_fields":%b,"last_changed":"%b",'
-)
-_CONSTANT = (
-    b'"web_id":%d,"email_type":"html","consents_to_one_to_one_messaging":true,'
+_LIGHT_START = b'{"id":"%b","email_address":%b,"status":%b,"merge_fields":%b,'
+_WHOLE_START = (
+    b'{"id":"%b","email_address":%b,"unique_email_id":"%b","contact_id":"%b","full_name":%b,"web_id":%d,'
+    b'"email_type":"html","status":%b,"consents_to_one_to_one_messaging":true,"merge_fields":%b,'
     b'"stats":{"avg_open_rate":0,"avg_click_rate":0},"ip_signup":"","timestamp_signup":"","ip_opt":"203.0.113.10",'
-    b'"timestamp_opt":"%b","member_rating":2,"language":"","vip":false,"email_client":"",'
+    b'"timestamp_opt":"%b","member_rating":2,"last_changed":"%b","language":"","vip":false,"email_client":"",'
     b'"location":{"latitude":0,"longitude":0,"gmtoff":0,"dstoff":0,"country_code":"","timezone":"","region":""},'
 )
 _PERMISSIONS = (
@@ -79,7 +77,10 @@ def member_links(api_root: str, audience_id: str, subscriber_hash: str) -> list[
 
 
 class MemberWriter:
-    """Writes member objects of one audience: whole ones (about 3.5 kB) or light ones without the constant parts."""
+    """Writes member objects of one audience.
+
+    Whole ones weigh about 3.4 kB. Light ones have id, address, status, merge fields, tags and list id and nothing else.
+    """
 
     def __init__(self, audience: Audience, api_root: str, *, whole: bool) -> None:
         self._audience = audience
@@ -116,44 +117,35 @@ class MemberWriter:
         return b"".join(pieces)
 
     def _light_pieces(self, key: bytes, contact: Contact) -> tuple[bytes, ...]:
-        return (*self._common_pieces(key.hex().encode(), contact), self._end, b"}")
+        status, tagged = contact.group.json or self._write_group(contact.group)
+        start = _LIGHT_START % (key.hex().encode(), encode(contact.email), status, self._merge_fields(contact.merge))
+        return start, tagged, self._end, b"}"
 
     def _whole_pieces(self, key: bytes, contact: Contact) -> tuple[bytes, ...]:
-        ids = key.hex().encode()
-        start, tagged = self._common_pieces(ids, contact)
-        pieces = (
-            start,
-            _CONSTANT % (int(ids[:7], 16), iso_time(contact.opted)),
-            self._source,
-            tagged,
-            self._end,
-            ids.join(self._links),
-        )
-        if contact.extra is None:
-            return pieces
-        return (encode({**msgspec.json.decode(b"".join(pieces)), **contact.extra}),)
-
-    def _common_pieces(self, ids: bytes, contact: Contact) -> tuple[bytes, bytes]:
-        """The part of a member object that differs from member to member, and the tags."""
-        merge, tags = contact.merge, self._tags
-        if len(merge) == len(tags):
-            values = encode(dict(zip(tags, merge, strict=True)))
-        else:
-            values = encode(self._audience.merge_values(contact))
         status, tagged = contact.group.json or self._write_group(contact.group)
+        ids = key.hex().encode()
         # Made-up but stable: the contact id is the hash backwards, so that it can be looked up as well.
         contact_id = ids[::-1]
-        start = _START % (
+        start = _WHOLE_START % (
             ids,
             encode(contact.email),
             contact_id[:10],
             contact_id,
-            self._full_name(merge),
+            self._full_name(contact.merge),
+            int(ids[:7], 16),
             status,
-            values,
+            self._merge_fields(contact.merge),
+            iso_time(contact.opted),
             iso_time(contact.changed),
         )
-        return start, tagged
+        pieces = (start, self._source, tagged, self._end, ids.join(self._links))
+        if contact.extra is None:
+            return pieces
+        return (encode({**msgspec.json.decode(b"".join(pieces)), **contact.extra}),)
+
+    def _merge_fields(self, merge: tuple[Any, ...]) -> bytes:
+        missing = len(self._tags) - len(merge)
+        return encode(dict(zip(self._tags, (*merge, *[""] * missing) if missing else merge, strict=True)))
 
     def _full_name(self, merge: tuple[Any, ...]) -> bytes:
         first = merge[self._first] if self._first < len(merge) else ""

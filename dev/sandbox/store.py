@@ -118,12 +118,6 @@ class Audience:
         self.revision += 1
         return merge_field
 
-    def merge_values(self, contact: Contact) -> dict[str, Any]:
-        """All merge fields of a contact, empty ones included, as the API shows them."""
-        values = dict.fromkeys(self.merge_fields, "")
-        values.update(zip(self.merge_fields, contact.merge, strict=False))
-        return values
-
     # Tags
     def find_tag(self, name: str) -> Tag | None:
         """A tag by name; upper and lower case are the same to Mailchimp."""

@@ -46,6 +46,7 @@ AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 Findings = list[Finding]  # the service has a method of the name list
 Names = list[str]
 
+_CHARACTERS_WORTH_HIDING: Final = 12
 _AUDIENCE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
@@ -356,7 +357,7 @@ class DestinationService:
         if destination.sign_in.secret_name is not None:
             self._secrets.delete(destination.sign_in.secret_name)
         self._store.documents.delete(names.ledger(destination.id))
-        self._store.documents.delete_all(f"idempotency/{destination.id}/")
+        self._store.documents.delete_all(names.idempotency(destination.id, "").removesuffix(".json"))
         self._store.delete(destination.id)
 
 
@@ -368,9 +369,10 @@ _ACCOUNT_CHANGED: Final = SetUpWarning(
 
 
 def _hint(api_key: str) -> str:
-    """Enough of a key to recognize it by: its last four characters and its data centre."""
+    """Enough of a key to recognize it by: its last four characters, unless that is too much of it, and its ending."""
     key, _, data_centre = api_key.rpartition("-")
-    return f"…{key[-4:]}-{data_centre}"
+    shown = key[-4:] if len(key) >= _CHARACTERS_WORTH_HIDING else ""
+    return f"…{shown}-{data_centre}"
 
 
 def _unknown_audience(audience_id: str, destination: Destination) -> Finding:

@@ -115,6 +115,7 @@ class MailchimpClient:
         """The tag of that name, whatever its case, as Mailchimp compares (GET /lists/{id}/tag-search); without
         member_count.
         """
+        _require_tag_name(name)
         path, call = self._of_audience(audience_id, "/tag-search", "looking for a tag")
         reply = self._get(path, call, {"name": name})
         found = [tag for tag in map(replies.read_tag, _entries(reply, "tags", call)) if tag]
@@ -131,6 +132,7 @@ class MailchimpClient:
 
         Raises TagNameRefused. After Unavailable, ask for `find_or_create_tag` again: the tag may exist.
         """
+        _require_tag_name(name)
         path, call = self._of_audience(audience_id, "/segments", "creating a tag")
         body = msgspec.json.encode({"name": name, "static_segment": []})
         reply = self._send("POST", path, call, body=body)
@@ -244,12 +246,7 @@ class MailchimpClient:
     def _tag_name_refused(self, reply: Reply, call: Call, name: str) -> TagNameRefused:
         problem = error_for(reply, call, self._utc_now)
         return TagNameRefused(
-            f"Mailchimp does not take {name[:100]!r} as the name of a tag.",
-            action="Rename the segment, shorter and unlike any segment in the Mailchimp audience, then export again.",
-            status=reply.status,
-            title=problem.title,
-            detail=problem.detail,
-            instance=problem.instance,
+            name, status=reply.status, title=problem.title, detail=problem.detail, instance=problem.instance
         )
 
 
@@ -258,6 +255,12 @@ def _entries(reply: dict[str, Any], key: str, call: Call) -> list[dict[str, Any]
     if not isinstance(entries, list):
         raise ReplyUnusable(f"Mailchimp's answer to {call.doing} holds no {key}.")
     return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _require_tag_name(name: str) -> None:
+    """Raises TagNameRefused for a name that no request can carry: blank, or with half a character (a surrogate)."""
+    if not name.strip() or any("\ud800" <= char <= "\udfff" for char in name):
+        raise TagNameRefused(name)
 
 
 def _same_name(tags: Sequence[Tag], name: str) -> Tag | None:

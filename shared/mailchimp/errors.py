@@ -291,6 +291,19 @@ class TagNameRefused(Stop):
 
     code = "tagNameRefused"
 
+    def __init__(
+        self, name: str, *, status: int | None = None, title: str = "", detail: str = "", instance: str = ""
+    ) -> None:
+        super().__init__(
+            f"Mailchimp does not take {without_addresses(name, 100)!r} as the name of a tag.",
+            action="Rename the segment, shorter and unlike any segment in the Mailchimp audience, then export again.",
+            status=status,
+            title=title,
+            detail=detail,
+            instance=instance,
+        )
+        self.name = name
+
 
 class ApiKeyMalformed(Stop):
     """The text cannot be an API key or token. Raised before any call; the text itself is in no message."""

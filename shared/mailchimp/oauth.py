@@ -21,6 +21,7 @@ from shared.mailchimp.transport import Reply, Transport
 
 # RFC 6749 5.2: the app's own registration is wrong, whoever signs in.
 _OUR_FAULTS = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "redirect_uri_mismatch"}
+_SECRET_LENGTH = 8  # what is shorter is no secret, and taking it out would only garble the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,8 @@ def exchange_code(
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     call = Call("completing the sign-in")
-    reply = transport.send(
-        "POST", "/oauth2/token", doing=call.doing, headers=headers, body=urlencode(form).encode("ascii")
-    )
+    body = urlencode(form, errors="replace").encode("ascii")
+    reply = transport.send("POST", "/oauth2/token", doing=call.doing, headers=headers, body=body)
     wire = _read(reply, call, utc_now, (app.client_secret, code))
     token = wire.get("access_token")
     if isinstance(token, str) and token:
@@ -121,7 +121,8 @@ def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tu
     body = reply.body
     if not 200 <= reply.status < 300:
         for secret in secrets:
-            body = body.replace(secret.encode(), b"<secret>")
+            if len(secret) >= _SECRET_LENGTH:
+                body = body.replace(secret.encode(errors="replace"), b"<secret>")
     problem = read_problem(body)
     if problem and problem.oauth_error and reply.status < 500 and reply.status != 429:
         raise _refused(problem.oauth_error, problem.detail, reply.status)

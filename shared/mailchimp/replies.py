@@ -49,9 +49,10 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class MergeFieldOptions:
-    """choices: of radio and dropdown; date_format e.g.
+    """What a field's type needs; None where it needs none.
 
-    "MM/DD/YYYY"; size: of text, in characters; default_country: a number.
+    choices: of radio and dropdown. date_format: such as "MM/DD/YYYY" or, for birthdays, "MM/DD". size: of text, in
+    characters. default_country: of addresses, Mailchimp's number of it.
     """
 
     choices: tuple[str, ...] = ()

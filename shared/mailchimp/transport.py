@@ -81,8 +81,8 @@ class Transport:
 
         Raises Unavailable: no reply, or not the whole of it. RequestInvalid: the request cannot even be written.
         """
-        url = self.root + path + ("?" + urlencode(query) if query else "")
         try:
+            url = self.root + path + ("?" + urlencode(query) if query else "")
             request = requests.Request(
                 method, url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers}, data=body
             ).prepare()

@@ -213,8 +213,9 @@ def _insert_rewritten(target: _Target, path: Path, values: int) -> int:
 def _csv_source(path: Path, width: int, delimiter: str, quote: str, line_end: str | None) -> str:
     columns = ", ".join(f"'k{index}': 'VARCHAR'" for index in range(width))
     new_line = f", new_line = '{line_end}'" if line_end else ""
-    # Not `parallel = false`, with which DuckDB 2.0 drops a last value whose quotation mark is not closed without a word.
-    # In parallel it refuses that, and at times a good file whose long quoted values look like rows: see `_load_csv`.
+    # Not `parallel = false`: with it, DuckDB 2.0 drops a last value whose quotation mark is not closed without a word.
+    # In parallel it refuses that, and at times a good file whose long quoted values look like rows, which is then read
+    # with care.
     return (
         f"read_csv({quote_literal(str(path))}, header = false, auto_detect = false, strict_mode = true, "
         f"delim = {quote_literal(delimiter)}, quote = '{quote}', escape = '{quote}'{new_line}, "

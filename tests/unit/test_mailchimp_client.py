@@ -305,6 +305,14 @@ class TestTags:
         assert caught.value.detail == "Name too long"
         assert "Rename" in caught.value.action
 
+    @pytest.mark.parametrize("name", ["", "  ", "half a character \ud83d"])
+    def test_with_a_name_that_no_request_can_carry_are_not_asked_for(self, name: str) -> None:
+        fake = FakeMailchimp()
+        for call in (fake.client().find_tag, fake.client().create_tag, fake.client().find_or_create_tag):
+            with pytest.raises(TagNameRefused):
+                call(AUDIENCE, name)
+        assert fake.requests == []
+
     def test_created_without_an_id_are_an_unusable_reply(self) -> None:
         with pytest.raises(ReplyUnusable):
             FakeMailchimp(Canned(body={"name": "Spring"})).client().create_tag(AUDIENCE, "Spring")

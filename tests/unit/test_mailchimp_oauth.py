@@ -97,6 +97,11 @@ class TestTheCode:
         with pytest.raises(Unavailable):
             exchange_code(APP, "c0de", transport(Canned(status, b"<html>"))[1])
 
+    @pytest.mark.parametrize("code", ["", "e", "\ud83d" * 20, "x" * 5000])
+    def test_that_somebody_made_up_is_refused_like_any_other(self, code: str) -> None:
+        with pytest.raises(SignInRefused):
+            exchange_code(APP, code, transport(Canned(400, {"error": "invalid_grant"}))[1])
+
     def test_is_in_no_message(self) -> None:
         answer = Canned(400, {"title": "x", "detail": "bad code: c0de-of-the-redirect for s3cret-of-the-app"})
         with pytest.raises(MailchimpError) as caught:

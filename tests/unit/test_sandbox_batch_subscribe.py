@@ -135,6 +135,13 @@ def test_status_subscribed_is_refused_in_a_compliance_state(
     assert client.held()["a@mail.example"]["status"] == status
 
 
+def test_a_contact_that_was_set_to_pending_has_left_the_compliance_state(client: InProcessSandbox) -> None:
+    client.preload({"email_address": "a@mail.example", "status": "unsubscribed", "compliance": True})
+    for status in ("pending", "subscribed"):
+        assert client.subscribe({"email_address": "a@mail.example", "status": status})["total_updated"] == 1
+        assert client.held()["a@mail.example"]["status"] == status
+
+
 @pytest.mark.parametrize("update_existing", [True, False])
 def test_an_archived_contact_comes_back_and_counts_as_created(client: InProcessSandbox, update_existing: bool) -> None:
     client.preload({"email_address": "a@mail.example", "status": "archived", "tags": ["old"]})

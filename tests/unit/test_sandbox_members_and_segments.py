@@ -140,12 +140,16 @@ def test_a_segment_counts_subscribed_members_and_others_on_request(client: InPro
 
 def test_segment_members_are_added_and_removed_and_strangers_ignored(client: InProcessSandbox) -> None:
     client.preload(*({"email_address": f"p{n}@mail.example"} for n in range(3)))
+    client.preload({"email_address": "gone@mail.example", "status": "archived"})
     path = f"{LIST}/segments/{segment(client, 'T', 'p0@mail.example', 'stranger@mail.example')}"
-    body = {"members_to_add": ["P1@mail.example", "stranger@mail.example"], "members_to_remove": ["p0@mail.example"]}
+    body = {
+        "members_to_add": ["P1@mail.example", "stranger@mail.example", "gone@mail.example"],
+        "members_to_remove": ["p0@mail.example"],
+    }
     answer = client.json("POST", path, body)
     assert (answer["total_added"], answer["total_removed"], answer["error_count"]) == (1, 1, 0)
     assert [tag["name"] for tag in answer["members_added"][0]["tags"]] == ["T"]
-    assert [contact["tags"] for contact in client.held().values()] == [[], ["T"], []]
+    assert [contact["tags"] for contact in client.held().values()] == [[], ["T"], [], []]
 
 
 def test_a_segment_is_renamed_reset_and_deleted(client: InProcessSandbox) -> None:

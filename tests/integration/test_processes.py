@@ -1,0 +1,227 @@
+"""Several real host processes, real HTTP, processes that are killed: the promises that hold over all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from dev.sandbox.control import AUDIENCE_ID
+from dev.stack import Stack
+from tests.support import StorageAccount, wait_for
+
+KEY = "sandbox-key-us1"
+COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
+
+
+@pytest.fixture
+def stack(storage_account: StorageAccount) -> Iterator[Stack]:
+    """Two hosts that share one storage account, and a sandbox of their own."""
+    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
+    with Stack(
+        hosts=2, storage=storage_account.connection_string, settings=settings, name=storage_account.name
+    ) as running:
+        yield running
+
+
+def rows(count: int, *, start: int = 0) -> list[tuple[str, str, str, str]]:
+    return [(f"{n:032x}", f"person{n}@mail.example", "Ayşe", "Нұрланова") for n in range(start, start + count)]
+
+
+def addresses(count: int) -> set[str]:
+    return {f"person{n}@mail.example" for n in range(count)}
+
+
+def set_up(stack: Stack, *segments: str, name: str = "Campaigns") -> str:
+    """A destination that is ready, made through the HTTP API; returns its path."""
+    made = stack.ask("POST", "/api/destinations", json={"displayName": name, "consent": {"agreed": True}})
+    path = f"/api/destinations/{made['id']}"
+    stack.ask("PUT", f"{path}/api-key", json={"apiKey": KEY})
+    matching = {"email": "EMail", "firstName": "FirstName", "lastName": "LastName"}
+    configuration = {"audienceId": AUDIENCE_ID, "dataMatching": matching, "segments": list(segments)}
+    ready = stack.ask("PATCH", path, json=configuration)
+    assert ready["missingSteps"] == []
+    return path
+
+
+def start(stack: Stack, path: str) -> str:
+    export_id: str = stack.ask("POST", f"{path}/exports")["id"]
+    return export_id
+
+
+def sweep(stack: Stack) -> None:
+    """Fire the sweeper's timer on every host that lives, as the platform's admin endpoint allows."""
+    for host in stack.hosts:
+        if host.returncode is None:
+            requests.post(f"{host.address}/admin/functions/sweep", json={"input": ""}, timeout=30)
+
+
+def wait_until_ended(stack: Stack, export_id: str, host: int = 0, seconds: float = 120) -> dict[str, Any]:
+    """Let the sweeper look every other second, which it does every minute otherwise."""
+    deadline = time.monotonic() + seconds
+    while True:
+        export: dict[str, Any] = stack.api("GET", f"/api/exports/{export_id}", host=host).json()
+        if export["ended"]:
+            return export
+        assert time.monotonic() < deadline, export
+        sweep(stack)
+        time.sleep(2)
+
+
+def assert_balanced(export: dict[str, Any]) -> None:
+    books = export["books"]
+    assert books["rowsRead"] == books["invalid"] + books["duplicates"] + books["merged"] + books["members"]
+    assert books["members"] == books["unchanged"] + books["suppressed"] + books["sent"] + books["notSent"]
+    assert books["sent"] == books["created"] + books["updated"] + books["rejected"]
+
+
+def test_two_hosts_and_two_exports_never_open_more_connections_than_allowed(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(8_000), "Buyers": rows(8_000, start=8_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=400)
+    paths = [set_up(stack, "Readers"), set_up(stack, "Buyers", name="Shop")]
+    exports = [start(stack, path) for path in paths]
+
+    def look_up(host: int) -> list[int]:
+        return [stack.api("GET", f"{path}/audiences", host=host).status_code for path in paths * 3]
+
+    with ThreadPoolExecutor(4) as pool:
+        look_ups = [pool.submit(look_up, number % 2) for number in range(4)]
+        ended = [wait_until_ended(stack, export) for export in exports]
+        codes = {code for look in look_ups for code in look.result()}
+
+    assert [export["status"] for export in ended] == ["Successful", "Successful"]
+    assert codes <= {200, 503}, "a look-up that finds no free connection is asked to come again, never refused by 429"
+    state = stack.sandbox.state()
+    assert 6 <= state["maxOpenCalls"] <= 10
+    assert not [call for call in stack.sandbox.calls() if call["status"] == 429]
+    assert stack.sandbox.addresses() == addresses(16_000)
+
+
+def test_an_export_survives_the_death_of_one_of_two_hosts(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=500)
+    export_id = start(stack, set_up(stack, "Readers"))
+    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 4_000, "the first batches")
+    stack.hosts[0].kill()
+    assert stack.sandbox.audience()["contacts"] < 20_000, "it was killed in the middle"
+
+    export = wait_until_ended(stack, export_id, host=1)
+    assert export["status"] == "Successful"
+    assert_balanced(export)
+    assert export["books"]["sent"] == export["books"]["created"] + export["books"]["updated"] == 20_000
+    assert stack.sandbox.addresses() == addresses(20_000)
+    assert all(member["tags"] == ["Readers"] for member in stack.sandbox.members())
+    assert stack.sandbox.state()["maxOpenCalls"] <= 10
+
+
+@pytest.mark.parametrize("moment", ["Preparing", "Sending"])
+def test_an_export_survives_the_death_of_all_hosts_at_any_moment(stack: Stack, moment: str) -> None:
+    stack.upload_segments({"Readers": rows(12_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=300)
+    export_id = start(stack, set_up(stack, "Readers"))
+
+    def status() -> str:
+        return str(json.loads(stack.state(f"exports/{export_id}.json"))["status"])
+
+    wait_for(lambda: status() == moment, moment)
+    for host in stack.hosts:
+        host.kill()
+    stack.start_host()
+    export = wait_until_ended(stack, export_id, host=2)
+    assert export["status"] == "Successful"
+    assert_balanced(export)
+    assert stack.sandbox.addresses() == addresses(12_000)
+
+
+def test_an_outage_of_a_minute_delays_the_export_and_does_not_fail_it(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(10_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=200)
+    export_id = start(stack, set_up(stack, "Readers"))
+    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 1_000, "the first batches")
+    stack.sandbox.set_faults({"action": "bare", "status": 503})
+    began = time.monotonic()
+    wait_for(lambda: stack.ask("GET", f"/api/exports/{export_id}")["status"] == "Waiting", "status Waiting", 60)
+    while time.monotonic() - began < 60:  # the outage itself is what is tested
+        assert stack.ask("GET", f"/api/exports/{export_id}")["status"] == "Waiting"
+        time.sleep(2)
+    stack.sandbox.clear_faults()
+    export = wait_until_ended(stack, export_id, seconds=240)
+    assert export["status"] == "Successful"
+    assert_balanced(export)
+    assert stack.sandbox.addresses() == addresses(10_000)
+
+
+def test_a_key_that_is_revoked_in_the_middle_fails_the_export_and_says_what_to_do(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=300)
+    path = set_up(stack, "Readers")
+    export_id = start(stack, path)
+    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 1_000, "the first batches")
+    stack.sandbox.revoke(KEY)
+    export = wait_until_ended(stack, export_id)
+    assert export["status"] == "Failed"
+    assert export["problem"]["code"] == "signInRefused"
+    assert export["problem"]["action"]
+    assert_balanced(export)
+    assert export["books"]["notSent"] > 0
+    assert stack.ask("GET", path)["signIn"]["state"] == "signInAgain"
+    refused = stack.api("POST", f"{path}/exports")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "destinationNotReady")
+
+
+def test_removing_a_destination_stops_its_export_and_deletes_its_secret(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=300)
+    path = set_up(stack, "Readers")
+    export_id = start(stack, path)
+    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 1_000, "the first batches")
+    assert stack.api("DELETE", path, host=1).status_code == 204
+    batches_then = stack.sandbox.state()["calls"]["batchSubscribe"]
+    export = wait_until_ended(stack, export_id)
+    assert export["status"] == "Canceled"
+    assert_balanced(export)
+    assert stack.sandbox.state()["calls"]["batchSubscribe"] - batches_then <= 16, "within one batch of each lane"
+    assert stack.api("GET", path).status_code == 404
+
+
+def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(4_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=1000)
+    path = set_up(stack, "Readers")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda n: stack.api("POST", f"{path}/exports", headers={"Idempotency-Key": "monday"}, host=n % 2),
+                range(8),
+            )
+        )
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    first = answers[0]
+    assert first.headers["Operation-Location"].endswith(f"/api/exports/{first.json()['id']}")
+    assert int(first.headers["Retry-After"]) > 0
+
+    second = stack.api("POST", f"{path}/exports", host=1)
+    assert second.status_code == 409
+    assert first.json()["id"] in second.json()["error"]["message"]
+    assert wait_until_ended(stack, first.json()["id"])["status"] == "Successful"
+
+
+def test_no_address_and_no_key_is_in_any_log_or_queue_message(stack: Stack) -> None:
+    stack.upload_segments({"Readers": [*rows(600), ("0", "broken address", "", "")]}, columns=COLUMNS)
+    stack.sandbox.set_faults(
+        {"action": "memberError", "match": {"emailContains": "person7@"}, "detail": "person7@mail.example is odd"},
+        {"action": "bare", "status": 503, "count": 2, "match": {"method": "POST"}},
+    )
+    export = wait_until_ended(stack, start(stack, set_up(stack, "Readers")))
+    assert export["books"]["rejected"] == 1
+    logs = "".join(path.read_text() for path in stack.log_folder.glob(f"{stack.name}-host-*.log"))
+    assert "export.ended" in logs
+    assert "mail.example" not in logs
+    assert "broken address" not in logs
+    assert KEY not in logs
