@@ -60,6 +60,7 @@ def finish_poison(message: func.QueueMessage) -> None:
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
     product.sweeper.sweep()
+    product.destinations.finish_removals()
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)

@@ -31,12 +31,12 @@ from dev.sample_data.people import ATTRIBUTES
 from dev.sample_data.upload import EXPORT_NAME, entity_of, upload_model
 from dev.sandbox.control import CLIENT_ID, CLIENT_SECRET, SandboxControl, SandboxError, start_sandbox
 from shared.bootstrap import bootstrap
-from shared.settings import SETTING_NAMES, read_settings
+from shared.settings import SETTING_NAMES, SettingsError, read_settings
 from shared.storage.names import STATE_CONTAINER
 
 RUN_FOLDER = Path(__file__).resolve().parents[1] / ".run"
 SEGMENTS_CONTAINER = "segments"
-START_ERRORS = (AzuriteError, HostStartError, SandboxError)
+START_ERRORS = (AzuriteError, HostStartError, SandboxError, SettingsError)
 
 _LOOPBACK = "127.0.0.1"
 _SAMPLE_COLUMNS = tuple(attribute.name for attribute in ATTRIBUTES)

@@ -175,7 +175,11 @@ class Product:
     def finisher(self) -> Finisher:
         from shared.exports.finish import Finisher, FinishTools
 
-        return Finisher(FinishTools(store=self.store, leases=self._leases, now=self._surroundings.now))
+        return Finisher(
+            FinishTools(
+                store=self.store, destinations=self.destination_store, leases=self._leases, now=self._surroundings.now
+            )
+        )
 
     @cached_property
     def sweeper(self) -> Sweeper:

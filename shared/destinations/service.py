@@ -326,7 +326,7 @@ class DestinationService:
     # -- removal ---------------------------------------------------------------------------------------------
 
     def remove(self, destination_id: str, user: str, if_match: str | None = None) -> None:
-        """Stop the destination's exports, delete its secret, its ledger and itself.
+        """Stop the destination's exports, delete its secret, its ledgers and itself.
 
         It is marked first, so that nothing starts any more, and an interrupted removal can be repeated.
         Raises DestinationNotFound, DestinationChanged.
@@ -356,7 +356,7 @@ class DestinationService:
         self._exports.stop_for_destination(destination.id, f"The destination was removed by {user}.")
         if destination.sign_in.secret_name is not None:
             self._secrets.delete(destination.sign_in.secret_name)
-        self._store.documents.delete(names.ledger(destination.id))
+        self._store.documents.delete_all(names.ledgers(destination.id))
         self._store.documents.delete_all(names.idempotency(destination.id, "").removesuffix(".json"))
         self._store.delete(destination.id)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from shared import log
+from shared.destinations.store import DestinationStore
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BatchResult, Books, Export, Plan, Problem, Status, Tally
@@ -44,6 +45,7 @@ class FinishTools:
     """What finish needs from outside."""
 
     store: ExportStore
+    destinations: DestinationStore
     leases: Leases
     now: Callable[[], datetime]
 
@@ -130,7 +132,8 @@ class Finisher:
             members = work_dir / "members.parquet"
             store.documents.download(names.members(plan.export_id, plan.attempt), members)
             write_rejected(store.documents, export, plan, rejected, members, work_dir)
-            write_ledger(store.documents, plan, results, members, work_dir)
+            if self._is_there(plan.destination_id):
+                write_ledger(store.documents, plan, results, members, work_dir)
         closed = ClosedBooks(
             books=plan.books.model_copy(
                 update={
@@ -148,6 +151,11 @@ class Finisher:
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
         return closed
+
+    def _is_there(self, destination_id: str) -> bool:
+        """Whether the destination is to keep a ledger; that of a removed one was deleted and stays so."""
+        found = self._tools.destinations.find(destination_id)
+        return found is not None and found.destination.removed_at is None
 
     def _results(self, plan: Plan) -> Sequence[BatchResult]:
         documents = self._tools.store.documents

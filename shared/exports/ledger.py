@@ -22,7 +22,7 @@ def write_ledger(
     if not results:
         return
     earlier, target = work_dir / "earlier-ledger.parquet", work_dir / "ledger.parquet"
-    has_earlier = documents.download(names.ledger(plan.destination_id), earlier)
+    has_earlier = documents.download(names.ledger(plan.destination_id, plan.audience_id), earlier)
     refused = [
         result.batch * MEMBERS_PER_BATCH + row.position
         for result in results
@@ -46,4 +46,4 @@ def write_ledger(
             f"COPY (SELECT * FROM taken{kept if has_earlier else ''})"
             f" TO {quote_literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
         )
-    documents.upload(names.ledger(plan.destination_id), target)
+    documents.upload(names.ledger(plan.destination_id, plan.audience_id), target)

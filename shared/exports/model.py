@@ -178,8 +178,10 @@ class Plan(JsonDocument):
     api_root: str
     secret_name: str
     attempt: str
+    """Which delivery of the prepare message wrote the bodies."""
     lanes: tuple[int, ...]
     members: int
+    """Members to send; the books' members less those that are suppressed."""
     batches: int
     tag_ids: dict[str, int]
     segments: list[SegmentCount]

@@ -79,11 +79,13 @@ class PrepareTools:
 
 @dataclass(frozen=True, slots=True)
 class _Audience:
-    """What Mailchimp said: how to format the merge fields, and the tag of each segment (name and ID)."""
+    """What Mailchimp said: how to format the merge fields, the tag of each segment (name and ID), and whom somebody
+    has archived there."""
 
     values: Sequence[MergeValue]
     tags: Sequence[str]
     tag_ids: Mapping[str, int]
+    archived: Sequence[str]
 
 
 class Preparer:
@@ -189,6 +191,7 @@ class Preparer:
             check()
             audience = self._ask_mailchimp(destination, matching, fields, [source.name for source in sources])
             profiles.check_values(audience.values)
+            profiles.suppress(audience.archived)
             counts = profiles.counts(audience.tags)
             attempt = self._tools.new_id()
             batches = self._write(export_id, attempt, profiles, audience, work_dir, check)
@@ -238,6 +241,7 @@ class Preparer:
     def _check_limit(self, export_id: str, profiles: Profiles, members: int, segments: Sequence[str]) -> None:
         if members <= self._max_profiles:
             return
+        profiles.suppress(())
         counts = profiles.counts(segments)
 
         def show(export: Export) -> None:
@@ -267,11 +271,12 @@ class Preparer:
             try:
                 client.audience(audience.id)
                 values = _values(matching, fields, client.merge_fields(audience.id))
+                archived = client.archived(audience.id)
                 tags = _tags(client, audience.id, segments)
             except SignInRefused:
                 self._tools.sign_ins.refused(destination.id, sign_in.secret_name)
                 raise
-        return _Audience(values, [name for name, _ in tags], dict(tags))
+        return _Audience(values, [name for name, _ in tags], dict(tags), archived)
 
     # -- bodies --------------------------------------------------------------------------------------------------
 
@@ -297,9 +302,9 @@ class Preparer:
                 if batches % _UPLOADS_AHEAD == 0:
                     check()
             profiles.write_members(work_dir / "members.parquet", audience.values)
-            profiles.write_invalid(work_dir / "invalid.parquet")
+            profiles.write_left_out(work_dir / "left-out.parquet")
             documents.upload(names.members(export_id, attempt), work_dir / "members.parquet")
-            documents.upload(names.invalid(export_id, attempt), work_dir / "invalid.parquet")
+            documents.upload(names.left_out(export_id, attempt), work_dir / "left-out.parquet")
             for upload in uploads:
                 upload.result()
         return batches
@@ -326,7 +331,7 @@ class Preparer:
             secret_name=sign_in.secret_name,
             attempt=attempt,
             lanes=tuple(lanes),
-            members=counts.books.members,
+            members=counts.books.members - counts.books.suppressed,
             batches=batches,
             tag_ids=dict(tag_ids),
             segments=counts.segments,

@@ -1,8 +1,9 @@
 """The profiles of the chosen segments, joined and checked in DuckDB: out of core, with a memory limit.
 
 Tables: ``source`` (every row as read), ``addresses`` (rows with an address that Mailchimp may take), ``invalid`` (the
-other rows with their reason), ``grouped`` (one row per address and segment), ``members`` (one row per address, in the
-order of the first row that has it). ``n`` is the rowid of ``source``: the order of reading.
+other rows with their reason), ``grouped`` (one row per address and segment), ``people`` (one row per address),
+``members`` (the people to send, numbered in the order of the first row of each). ``n`` is the rowid of ``source``: the
+order of reading.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ INVALID_ADDRESS: Final = {
     "emailLooksFake": "Mailchimp refuses this address as fake.",
 }
 FIELD_INVALID: Final = "fieldInvalid"
+ARCHIVED: Final = "archived"
+
+
+def _key(address: str) -> str:
+    """SQL for what two spellings of one address have in common. The capital dotted I of Turkish is another letter."""
+    return f"lower(replace({address}, 'İ', 'i\u0307'))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class Counts:
 
 
 class Profiles:
-    """The tables of one export. Give ``load`` every segment, then ``match``, ``check_values``, and read the rest."""
+    """The tables of one export. Give ``load`` every segment, then ``match``, ``check_values``, ``suppress``; read the
+    rest."""
 
     def __init__(self, work_dir: Path, *, memory_limit: str = "256MB", threads: int = 2) -> None:
         self._work_dir = work_dir
@@ -96,12 +104,12 @@ class Profiles:
     # -- people --------------------------------------------------------------------------------------------------
 
     def match(self) -> int:
-        """Check the addresses (column c0), find duplicates and merge people; returns the number of members."""
+        """Check the addresses (column c0), find duplicates and merge people; returns the number of people."""
         address = f"trim(c0, {quote_literal(_BLANKS)})"
         self._run(f"""
             CREATE TABLE judged AS
             SELECT rowid AS n, segment,
-                   lower(replace({address}, 'İ', 'i\u0307')) AS address,
+                   {_key(address)} AS address,
                    CASE WHEN c0 IS NULL OR {address} = '' THEN 'emailMissing'
                         WHEN NOT regexp_full_match({address}, {quote_literal(_SYNTAX)}) THEN 'emailInvalid'
                         WHEN regexp_matches(lower({address}), {quote_literal(_FAKE)}) THEN 'emailLooksFake'
@@ -113,21 +121,34 @@ class Profiles:
             SELECT n, reason AS code, CAST(NULL AS VARCHAR) AS merge_tag FROM judged WHERE reason IS NOT NULL""")
         return self._merge("addresses")
 
-    def check_values(self, values: Sequence[MergeValue]) -> int:
-        """Take out the rows whose text does not fit the type of its merge field; returns the number of members."""
+    def check_values(self, values: Sequence[MergeValue]) -> None:
+        """Take out the rows whose text does not fit the type of its merge field."""
         arms = " ".join(f"WHEN {v.wrong} THEN {quote_literal(v.tag)}" for v in values if v.wrong != "false")
         if not arms:
-            return self._count("members")
+            return
         self._run(f"""
             INSERT INTO invalid
             SELECT n, {quote_literal(FIELD_INVALID)}, merge_tag
             FROM (SELECT a.n, CASE {arms} END AS merge_tag FROM addresses a JOIN source s ON s.rowid = a.n)
             WHERE merge_tag IS NOT NULL""")
         if self._one(f"SELECT count(*) FROM invalid WHERE code = {quote_literal(FIELD_INVALID)}"):
-            self._run("DROP TABLE members")
+            self._run("DROP TABLE people")
             self._run("DROP TABLE grouped")
             self._merge("(SELECT * FROM addresses ANTI JOIN invalid USING (n))")
-        return self._count("members")
+
+    def suppress(self, addresses: Sequence[str]) -> None:
+        """Take out the people with these addresses (in any letter case), and number the others for sending."""
+        self._run("CREATE TABLE suppressed (address VARCHAR)")
+        if addresses:
+            self._connection.execute(
+                f"INSERT INTO suppressed SELECT DISTINCT {_key('address')} FROM (SELECT unnest($1) AS address)",
+                [list(addresses)],
+            )
+        self._run(f"""
+            CREATE TABLE members AS
+            SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}
+            FROM people ANTI JOIN suppressed USING (address)
+            ORDER BY n""")
 
     def _merge(self, addresses: str) -> int:
         masks = ", ".join(
@@ -139,11 +160,8 @@ class Profiles:
             CREATE TABLE grouped AS
             SELECT address, segment, min(n) AS n, count(*) AS rows FROM {addresses} GROUP BY address, segment""")
         self._run(f"""
-            CREATE TABLE members AS
-            SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}
-            FROM (SELECT min(n) AS n, {masks} FROM grouped GROUP BY address)
-            ORDER BY n""")
-        return self._count("members")
+            CREATE TABLE people AS SELECT address, min(n) AS n, {masks} FROM grouped GROUP BY address""")
+        return self._count("people")
 
     @property
     def _mask_count(self) -> int:
@@ -165,12 +183,13 @@ class Profiles:
             "invalid": "SELECT segment, count(*) FROM invalid JOIN source s ON s.rowid = n GROUP BY segment",
             "valid": "SELECT segment, sum(rows) FROM grouped GROUP BY segment",
             "people": "SELECT segment, count(*) FROM grouped GROUP BY segment",
-            "members": "SELECT segment, count(*) FROM members m JOIN source s ON s.rowid = m.n GROUP BY segment",
+            "members": "SELECT segment, count(*) FROM people p JOIN source s ON s.rowid = p.n GROUP BY segment",
+            "suppressed": "SELECT segment, count(*) FROM grouped JOIN suppressed USING (address) GROUP BY segment",
         }
         found = {name: {int(s): int(c) for s, c in self._all(sql)} for name, sql in by_segment.items()}
         segments = []
         for number, (name, tag, rows) in enumerate(zip(self._segments, tags, self._rows, strict=True)):
-            invalid, valid, people, members = (found[key].get(number, 0) for key in by_segment)
+            invalid, valid, people, members, suppressed = (found[key].get(number, 0) for key in by_segment)
             segments.append(
                 SegmentCount(
                     name=name,
@@ -180,7 +199,7 @@ class Profiles:
                     duplicates=valid - people,
                     merged=people - members,
                     members=members,
-                    tagged=people,
+                    tagged=people - suppressed,
                 )
             )
         return Counts(
@@ -196,7 +215,8 @@ class Profiles:
                 invalid=self._count("invalid"),
                 duplicates=sum(segment.duplicates for segment in segments),
                 merged=sum(segment.merged for segment in segments),
-                members=self._count("members"),
+                members=self._count("people"),
+                suppressed=self._one("SELECT count(*) FROM people JOIN suppressed USING (address)"),
             ),
         )
 
@@ -264,12 +284,15 @@ class Profiles:
                 ORDER BY m.position
             ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)""")
 
-    def write_invalid(self, path: Path) -> None:
+    def write_left_out(self, path: Path) -> None:
         """A Parquet file of the rows that are not sent, each with its place and reason."""
         self._run(f"""
             COPY (
-                SELECT s.segment, s.file, s.row, left(coalesce(s.c0, ''), 320) AS email, i.code, i.merge_tag
-                FROM invalid i JOIN source s ON s.rowid = i.n ORDER BY i.n
+                SELECT s.segment, s.file, s.row, left(coalesce(s.c0, ''), 320) AS email, o.code, o.merge_tag
+                FROM (
+                    FROM invalid UNION ALL
+                    SELECT n, {quote_literal(ARCHIVED)}, NULL FROM people JOIN suppressed USING (address)
+                ) o JOIN source s ON s.rowid = o.n ORDER BY o.n
             ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)""")
 
     @property

@@ -13,7 +13,7 @@ from typing import Final
 import duckdb
 
 from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, RejectedRow
-from shared.exports.profiles import FIELD_INVALID, INVALID_ADDRESS
+from shared.exports.profiles import ARCHIVED, FIELD_INVALID, INVALID_ADDRESS
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
@@ -36,8 +36,8 @@ def write_rejected(
     ``rejected`` holds the batch of each refused row; ``members`` is the export's Parquet file of members. The CSV is
     UTF-8 with a byte order mark, which spreadsheets need.
     """
-    invalid = work_dir / "invalid.parquet"
-    documents.download(names.invalid(export.id, plan.attempt), invalid)
+    left_out = work_dir / "left-out.parquet"
+    documents.download(names.left_out(export.id, plan.attempt), left_out)
     target = work_dir / "rejected.csv"
     with duckdb.connect(config={"memory_limit": "256MB", "threads": 2}) as connection:
         _write_lookups(connection, export, plan, work_dir)
@@ -49,7 +49,7 @@ def write_rejected(
                     SELECT 1 AS part, i.segment * CAST(1e12 AS BIGINT) + i.row AS place, s.name AS segment,
                            f.name AS file, i.row, i.email, 'prepare' AS foundBy, i.code, i.merge_tag AS field,
                            r.message, r.action, false AS retryable
-                    FROM read_parquet({quote_literal(str(invalid))}) i
+                    FROM read_parquet({quote_literal(str(left_out))}) i
                     JOIN segments s ON s.number = i.segment JOIN files f ON f.number = i.file
                     LEFT JOIN reasons r ON r.code = i.code
                     UNION ALL BY NAME
@@ -71,6 +71,13 @@ def _write_lookups(connection: duckdb.DuckDBPyConnection, export: Export, plan: 
             "code": FIELD_INVALID,
             "message": "The value does not fit the type of the merge field.",
             "action": _REPAIR_AT_SOURCE,
+        }
+    )
+    reasons.append(
+        {
+            "code": ARCHIVED,
+            "message": "The contact is archived in Mailchimp, and sending it would subscribe it again.",
+            "action": "Nothing, if it is to stay archived. Otherwise unarchive it in Mailchimp, then export again.",
         }
     )
     numbered = "{number: 'INTEGER', name: 'VARCHAR'}"

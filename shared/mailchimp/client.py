@@ -30,7 +30,7 @@ from shared.mailchimp.replies import Account, Audience, MergeField, SubscribeRep
 from shared.mailchimp.transport import Reply, Transport
 
 _PAGE = 1000  # the most that one page may hold; the API's own default is 10
-_MAX_PAGES = 100
+_MAX_PAGES = 2000  # of archived contacts; two million
 _AUDIENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUDIENCE_FIELDS = ("id", "name", "stats.member_count", "double_optin", "marketing_permissions", "date_created")
 
@@ -164,6 +164,14 @@ class MailchimpClient:
         return self._change_tag(audience_id, tag_id, "members_to_remove", addresses)
 
     # --- Members ---
+
+    def archived(self, audience_id: str) -> list[str]:
+        """Addresses of all archived contacts (GET /lists/{id}/members?status=archived).
+
+        The batch call would bring them back as subscribed.
+        """
+        path, call = self._of_audience(audience_id, "/members", "reading the archived contacts")
+        return self._pages(path, call, "members", ("email_address",), replies.read_address, {"status": "archived"})
 
     def subscribe(self, audience_id: str, body: bytes) -> SubscribeReply:
         """Sends one batch of up to 500 members (POST /lists/{id}?skip_duplicate_check=true).

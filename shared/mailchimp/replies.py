@@ -188,6 +188,11 @@ def row_error_of(refused: BatchRefused, email_address: str, row: int | None = No
     )
 
 
+def read_address(entry: dict[str, Any]) -> str | None:
+    """The address of a member; None where the entry has none."""
+    return text(entry.get("email_address")) or None
+
+
 # --- Decoding ---
 
 

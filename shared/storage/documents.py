@@ -14,7 +14,7 @@ from pathlib import Path
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    HttpResponseError,
+    AzureError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
@@ -168,6 +168,6 @@ class Documents:
         """Whether the container answers."""
         try:
             self.container.get_container_properties()
-        except HttpResponseError:
+        except AzureError:
             return False
         return True

@@ -67,8 +67,8 @@ def members(export_id: str, attempt: str) -> str:
     return f"{run(export_id)}members/{attempt}.parquet"
 
 
-def invalid(export_id: str, attempt: str) -> str:
-    return f"{run(export_id)}invalid/{attempt}.parquet"
+def left_out(export_id: str, attempt: str) -> str:
+    return f"{run(export_id)}left-out/{attempt}.parquet"
 
 
 def results(export_id: str, lane: int | None = None) -> str:
@@ -113,5 +113,9 @@ def work(account: str, export_id: str) -> str:
     return f"{account_work(account)}{export_id}"
 
 
-def ledger(destination_id: str) -> str:
-    return f"ledgers/{destination_id}.parquet"
+def ledgers(destination_id: str) -> str:
+    return f"ledgers/{destination_id}/"
+
+
+def ledger(destination_id: str, audience_id: str) -> str:
+    return f"{ledgers(destination_id)}{audience_id}.parquet"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-import pytest
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ContainerClient
 
 from shared.segments import (
     PinnedSegment,
@@ -20,17 +19,10 @@ from shared.segments import (
     SegmentReader,
     SegmentSummary,
 )
-from tests.support import StorageAccount
 
 CI = "CustomerInsights_abcd1234/BlobExport/"
 ATTRIBUTES = ("CustomerId", "FirstName", "LastName", "EMail")
 COLUMNS = ("EMail", "FirstName")
-
-
-@pytest.fixture
-def container(storage_account: StorageAccount) -> Iterator[ContainerClient]:
-    with BlobServiceClient.from_connection_string(storage_account.connection_string) as service:
-        yield service.create_container("segments")
 
 
 def entity(

@@ -47,6 +47,24 @@ def test_nobody_who_left_is_subscribed_again(engine: Engine) -> None:
     assert view.contact_statuses["subscribed"] == 6
 
 
+def test_archived_contacts_stay_archived_although_a_new_subscription_would_bring_them_back(engine: Engine) -> None:
+    engine.sandbox.add_contacts(
+        [{"email_address": f"Person{n}@mail.example", "status": "archived"} for n in range(1100)]
+    )
+    engine.write_segment("Readers", people(1500))
+    view = engine.run(engine.destination(["Readers"]))
+
+    held = engine.members()
+    assert {held[f"person{n}@mail.example"]["status"] for n in range(1100)} == {"archived"}
+    assert (view.books.members, view.books.suppressed, view.books.created) == (1500, 1100, 400)
+    assert view.status is Status.SUCCESSFUL
+    assert view.segments[0].tagged == 400
+    listed = engine.rejected(view.id)
+    assert len(listed) == 1100
+    assert listed[0]["code"] == "archived"
+    assert listed[0]["action"]
+
+
 def test_tags_that_people_set_by_hand_stay(engine: Engine) -> None:
     engine.sandbox.add_contacts(
         [{"email_address": "person0@mail.example", "status": "subscribed", "tags": ["By hand"]}]

@@ -242,7 +242,7 @@ def test_a_change_records_who_and_when(setup: Setup) -> None:
 def test_removal_stops_exports_and_deletes_secret_ledger_and_document(setup: Setup) -> None:
     stored = setup.ready()
     destination_id = stored.destination.id
-    setup.documents.write(names.ledger(destination_id), b"people")
+    setup.documents.write(names.ledger(destination_id, "a1b2c3d4e5"), b"people")
     setup.documents.write(names.idempotency(destination_id, "abc"), b"{}")
     setup.service.remove(destination_id, "ada")
     assert setup.exports.stopped == [(destination_id, "The destination was removed by ada.")]

@@ -59,7 +59,7 @@ class Prepared:
     members: list[dict[str, object]]
 
 
-def prepare(segments: Sequence[Sequence[Row]]) -> Prepared:
+def prepare(segments: Sequence[Sequence[Row]], archived: Sequence[str] = ()) -> Prepared:
     """What prepare makes of the segments: the counts, and the members of all bodies in order."""
     names = [f"S{number}" for number in range(len(segments))]
     values: list[MergeValue] = [merge_value("LTV", "number", "s.c1")]
@@ -72,6 +72,7 @@ def prepare(segments: Sequence[Sequence[Row]]) -> Prepared:
                 profiles.load(reader, source, ["Email", "Points"], lambda: None)  # type: ignore[arg-type]
             profiles.match()
             profiles.check_values(values)
+            profiles.suppress(archived)
             bodies = list(profiles.bodies(values, names))
         finally:
             counts = profiles.counts(names)
@@ -154,6 +155,18 @@ def test_a_person_may_be_in_any_number_of_segments(count: int) -> None:
     prepared = prepare([[("anna@mail.example", None)]] * count)
     assert prepared.members[0]["tags"] == [f"S{number}" for number in range(count)]
     assert prepared.counts.books.merged == count - 1
+
+
+def test_suppressed_people_stay_in_the_books_and_out_of_the_bodies() -> None:
+    segments: list[list[Row]] = [
+        [("ANNA@mail.example", None), ("bert@mail.example", None)],
+        [("anna@mail.example", None), ("carl@mail.example", None)],
+    ]
+    prepared = prepare(segments, archived=["Anna@mail.example", "stranger@mail.example"])
+    assert [member["email_address"] for member in prepared.members] == ["bert@mail.example", "carl@mail.example"]
+    books = prepared.counts.books
+    assert (books.members, books.merged, books.suppressed) == (3, 1, 1)
+    assert [count.tagged for count in prepared.counts.segments] == [1, 1]
 
 
 def test_batches_hold_500_members_in_the_order_of_reading() -> None:
