@@ -30,7 +30,7 @@ from shared.mailchimp.replies import Account, Audience, MergeField, SubscribeRep
 from shared.mailchimp.transport import Reply, Transport
 
 _PAGE = 1000  # the most that one page may hold; the API's own default is 10
-_MAX_PAGES = 2000  # of archived contacts; two million
+_MAX_PAGES = 1000
 _AUDIENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUDIENCE_FIELDS = ("id", "name", "stats.member_count", "double_optin", "marketing_permissions", "date_created")
 

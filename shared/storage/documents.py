@@ -6,11 +6,12 @@ own first try. Callers therefore either do not mind, or compare what they find w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -19,7 +20,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import BlobProperties, ContainerClient
 
 
 class DocumentError(Exception):
@@ -92,18 +93,27 @@ class Documents:
 
     def create(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
         """Write a new blob and return its ETag. Raises AlreadyExists and leaves the one that is there."""
+        blob = self.container.get_blob_client(name)
+        given = dict(metadata) if metadata else None
         try:
-            answer = self.container.get_blob_client(name).upload_blob(
-                data, overwrite=False, metadata=dict(metadata) if metadata else None
-            )
+            answer = self._made(lambda: blob.upload_blob(data, overwrite=False, metadata=given))
         except ResourceExistsError as error:
             raise AlreadyExists(name) from error
         return str(answer["etag"])
 
     def write(self, name: str, data: bytes) -> str:
         """Write the blob whatever is there, and return its ETag."""
-        answer = self.container.get_blob_client(name).upload_blob(data, overwrite=True)
+        blob = self.container.get_blob_client(name)
+        answer = self._made(lambda: blob.upload_blob(data, overwrite=True))
         return str(answer["etag"])
+
+    def _made(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``write`` returns, in a container that is made on the first write of a new installation."""
+        try:
+            return write()
+        except ResourceNotFoundError:
+            self.ensure_container()
+            return write()
 
     def replace(self, name: str, data: bytes, etag: str) -> str:
         """Write over the version ``etag`` and return the new ETag. Raises Changed."""
@@ -154,7 +164,7 @@ class Documents:
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:
         """The blobs under ``prefix`` in the order of their names."""
         include = ["metadata"] if metadata else None
-        for blob in self.container.list_blobs(name_starts_with=prefix, include=include):
+        for blob in self._blobs(prefix, include):
             yield Entry(
                 name=blob.name,
                 etag=str(blob.etag),
@@ -163,6 +173,12 @@ class Documents:
                 metadata=dict(blob.metadata or {}),
                 leased=blob.lease.state == "leased",
             )
+
+    def _blobs(self, prefix: str, include: Sequence[str] | None) -> Iterator[BlobProperties]:
+        try:
+            yield from self.container.list_blobs(name_starts_with=prefix, include=include)
+        except ResourceNotFoundError:
+            return  # no container yet, so no blobs
 
     def reachable(self) -> bool:
         """Whether the container answers."""

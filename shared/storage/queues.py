@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 
-from azure.core.exceptions import ResourceExistsError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueServiceClient
 
 from shared.storage.names import QUEUES
@@ -29,4 +29,10 @@ class Queues:
         """Put ``message`` on ``queue``, visible after ``delay_s`` seconds (rounded up; at most seven days)."""
         text = b64encode(json.dumps(message, separators=(",", ":")).encode()).decode()
         delay = min(-int(-delay_s // 1), 7 * 24 * 3600)
-        self._clients[queue].send_message(text, visibility_timeout=delay if delay > 0 else None)
+        client, hidden_s = self._clients[queue], delay if delay > 0 else None
+        try:
+            client.send_message(text, visibility_timeout=hidden_s)
+        except ResourceNotFoundError:  # a new installation; the Functions host makes the queues that it listens to
+            with suppress(ResourceExistsError):
+                client.create_queue()
+            client.send_message(text, visibility_timeout=hidden_s)
