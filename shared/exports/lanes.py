@@ -14,7 +14,7 @@ that come earlier go away again, so they do not multiply however long the outage
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -164,13 +164,17 @@ class Lanes:
         return any(True for _ in open_shares(self._tools.store, account, lane, self._settings.max_connections))
 
 
-def open_shares(store: ExportStore, account: str, connection: int, max_connections: int) -> Iterable[tuple[Plan, int]]:
-    """The exports of an account that ``connection`` has to send for, each with the lane of the plan.
+def open_shares(
+    store: ExportStore, account: str, connection: int, max_connections: int, known: Collection[str] = ()
+) -> Iterator[tuple[Plan, int]]:
+    """The exports of an account, but for the ``known`` ones, that ``connection`` has to send for, each with the lane
+    of its plan.
 
     A plan is dealt to the lanes that were configured when it was made; if there are fewer now, one sends for several.
     """
     for entry in store.documents.list(names.account_work(account)):
-        plan = store.plan(entry.name.rsplit("/", 1)[1])
+        export_id = entry.name.rsplit("/", 1)[1]
+        plan = None if export_id in known else store.plan(export_id)
         if plan is None:
             continue
         ended = store.ended_lanes(plan.export_id)
@@ -237,13 +241,12 @@ class _Invocation:
         if self._shares and now - self._looked_for_work_at < _LOOK_FOR_WORK_EVERY_S:
             return
         self._looked_for_work_at = now
-        known = {(share.export_id, share.lane) for share in self._shares}
-        store = self._tools.store
-        for plan, lane in open_shares(store, self._account, self._connection, self._settings.max_connections):
-            if (plan.export_id, lane) not in known:
-                done = {result.batch for result in store.recorded(plan.export_id, lane)}
-                pending = deque(batch for batch in plan.batches_of(lane) if batch not in done)
-                self._shares.append(_Share(plan, lane, pending))
+        known = {share.export_id for share in self._shares}
+        store, limit = self._tools.store, self._settings.max_connections
+        for plan, lane in open_shares(store, self._account, self._connection, limit, known):
+            done = {result.batch for result in store.recorded(plan.export_id, lane)}
+            pending = deque(batch for batch in plan.batches_of(lane) if batch not in done)
+            self._shares.append(_Share(plan, lane, pending))
 
     def _send_next(self, share: _Share) -> None:
         if not share.pending:

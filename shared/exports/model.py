@@ -149,6 +149,8 @@ class Export(JsonDocument):
     created_at: datetime
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    resume_at: datetime | None = None
+    """While preparing waits for Mailchimp: when its next message comes."""
     ended_at: datetime | None = None
     account_id: str | None = None
     audience_id: str | None = None

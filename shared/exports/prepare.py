@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -108,6 +108,8 @@ class Preparer:
     def _prepare(self, message: ExportMessage, lease: HeldLease) -> Callable[[], None]:
         """Prepare under the lease; returns what to do once the lease is given back."""
         export_id = message.export_id
+        if self._is_early(export_id):
+            return lambda: None  # the message that ends the wait is on its way: no second one beside it
         try:
             return self._start_sending(self._tools.store.plan(export_id) or self._plan(export_id, lease))
         except _StopRequested:
@@ -124,6 +126,12 @@ class Preparer:
         except LeaseLost:
             log.warning("prepare.leaseLost", export=export_id)
             return partial(self._tools.signals.prepare, export_id, delay_s=1)
+
+    def _is_early(self, export_id: str) -> bool:
+        export = self._tools.store.find(export_id)
+        if export is None or export.stop is not None or export.resume_at is None:
+            return False
+        return export.status is Status.WAITING and self._tools.now() + timedelta(seconds=1) < export.resume_at
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
@@ -157,13 +165,15 @@ class Preparer:
     def _wait(self, message: ExportMessage, error: Unavailable | LookupsBusy) -> Callable[[], None]:
         """Mailchimp is not available: come back later."""
 
-        def show(export: Export) -> None:
-            export.problem = unavailable()
-
-        self._tools.store.move(message.export_id, Status.WAITING, show)
         failures = message.failures + 1
         retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
         wait = delay_s(failures, self._tools.random(), retry_after_s)
+        resume_at = self._tools.now() + timedelta(seconds=wait)
+
+        def show(export: Export) -> None:
+            export.problem, export.resume_at = unavailable(), resume_at
+
+        self._tools.store.move(message.export_id, Status.WAITING, show)
         return partial(self._tools.signals.prepare, message.export_id, failures=failures, delay_s=wait)
 
     # -- the plan ------------------------------------------------------------------------------------------------
@@ -205,7 +215,7 @@ class Preparer:
 
         def show(export: Export) -> None:
             export.started_at = export.started_at or self._tools.now()
-            export.problem = None
+            export.problem, export.resume_at = None, None
 
         export = store.move(export_id, Status.PREPARING, show)
         if export is None or export.stop is not None or export.status is not Status.PREPARING:

@@ -56,7 +56,8 @@ class Sweeper:
         if export.ended or (export.stop is not None and plan is None):
             self._tools.signals.finish(export.id)
         elif plan is None:
-            if self._tools.now() - (export.started_at or export.created_at) > _GRACE:
+            expected = export.resume_at or export.started_at or export.created_at
+            if self._tools.now() - expected > _GRACE:
                 log.warning("sweep.prepare", export=export.id)
                 self._tools.signals.prepare(export.id)
         else:
@@ -83,7 +84,10 @@ class Sweeper:
                 self._tools.signals.wake(plan.account_id, connection)
 
     def expire(self) -> int:
-        """Delete the profiles of exports that ended longer ago than the retention; returns how many exports."""
+        """Delete the profiles of exports that ended longer ago than the retention; returns how many exports.
+
+        The exports themselves, which hold none, stay in the history twice as long.
+        """
         expired = 0
         for export_id in reversed(list(self._tools.store.newest())):
             export = self._tools.store.find(export_id)
@@ -94,4 +98,7 @@ class Sweeper:
             expired += bool(self._tools.store.documents.delete_all(names.run(export_id)))
             if self._tools.now() - export.ended_at > 2 * self._retention:
                 self._tools.store.documents.delete(names.export(export_id))
+        for entry in list(self._tools.store.documents.list(names.IDEMPOTENCY_PREFIX)):
+            if self._tools.now() - entry.changed_at > self._retention:
+                self._tools.store.documents.delete(entry.name)
         return expired

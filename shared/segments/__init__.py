@@ -1,6 +1,7 @@
 """Segments in blob storage: Common Data Model folders (model.json) and plain folders of CSV or Parquet.
 
-`SegmentCatalog` finds, describes and pins segments; `SegmentReader` loads a pinned segment into a DuckDB table.
+`SegmentCatalog` finds, describes and pins segments; `reader.SegmentReader` loads a pinned segment into a DuckDB table.
+The reader is not imported here: DuckDB costs a tenth of a second, and who only answers HTTP does without it.
 What can be wrong is in `errors`.
 """
 
@@ -18,13 +19,10 @@ from .errors import (
 )
 from .formats import CsvFormat, PinnedFile, PinnedModel, PinnedSegment
 from .matching import SegmentField, SuggestedMatching, suggest_matching
-from .reader import LoadedFile, LoadedSegment, SegmentReader
 
 __all__ = [
     "ContainerMissing",
     "CsvFormat",
-    "LoadedFile",
-    "LoadedSegment",
     "LocationRefused",
     "ModelInvalid",
     "PinnedFile",
@@ -36,7 +34,6 @@ __all__ = [
     "SegmentField",
     "SegmentNotExportable",
     "SegmentNotFound",
-    "SegmentReader",
     "SegmentSummary",
     "SourceChanged",
     "SourceFile",

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import duckdb
 from azure.storage.blob import ContainerClient
 
 from .blobs import BlobVersion, read_range
@@ -143,6 +142,8 @@ class SegmentCatalog:
             raise problem
         if needed > len(tail):
             tail = read_range(self._container, blob, blob.size - needed, needed)
+        import duckdb  # late: see the package
+
         with TemporaryDirectory() as folder, duckdb.connect() as connection:
             path = Path(folder) / "outline.parquet"
             write_outline(path, blob.size, tail)

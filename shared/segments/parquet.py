@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from .sql import quote_identifier, quote_literal
+
+if TYPE_CHECKING:  # late: see the package
+    import duckdb
 
 TAIL_BYTES = 64 * 1024
 MAX_FOOTER_BYTES = 32 * 1024 * 1024

@@ -6,7 +6,7 @@ own first try. Callers therefore either do not mind, or compare what they find w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -163,7 +163,7 @@ class Documents:
 
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:
         """The blobs under ``prefix`` in the order of their names."""
-        include = ["metadata"] if metadata else None
+        include = "metadata" if metadata else None
         for blob in self._blobs(prefix, include):
             yield Entry(
                 name=blob.name,
@@ -174,7 +174,7 @@ class Documents:
                 leased=blob.lease.state == "leased",
             )
 
-    def _blobs(self, prefix: str, include: Sequence[str] | None) -> Iterator[BlobProperties]:
+    def _blobs(self, prefix: str, include: str | None) -> Iterator[BlobProperties]:
         try:
             yield from self.container.list_blobs(name_starts_with=prefix, include=include)
         except ResourceNotFoundError:

@@ -16,6 +16,7 @@ DESTINATIONS_PREFIX: Final = "destinations/"
 EXPORTS_PREFIX: Final = "exports/"
 ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
+IDEMPOTENCY_PREFIX: Final = "idempotency/"
 SECRETS_PREFIX: Final = "secrets/"
 
 
@@ -34,7 +35,7 @@ def current_export(destination_id: str) -> str:
 
 
 def idempotency(destination_id: str, key_hash: str) -> str:
-    return f"idempotency/{destination_id}/{key_hash}.json"
+    return f"{IDEMPOTENCY_PREFIX}{destination_id}/{key_hash}.json"
 
 
 def export(export_id: str) -> str:

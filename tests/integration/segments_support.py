@@ -13,12 +13,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from azure.storage.blob import ContainerClient
 
-from shared.segments import (
-    PinnedSegment,
-    SegmentCatalog,
-    SegmentReader,
-    SegmentSummary,
-)
+from shared.segments import PinnedSegment, SegmentCatalog, SegmentSummary
+from shared.segments.reader import SegmentReader
 
 CI = "CustomerInsights_abcd1234/BlobExport/"
 ATTRIBUTES = ("CustomerId", "FirstName", "LastName", "EMail")

@@ -323,3 +323,23 @@ def test_a_message_that_failed_too_often_ends_its_export_with_balanced_books(eng
     assert view.status is Status.FAILED
     assert view.problem is not None
     assert view.problem.code == "internalError"
+
+
+def test_an_outage_while_preparing_starts_no_second_preparation_beside_the_one_that_waits(engine: Engine) -> None:
+    engine.write_segment("Readers", people(10))
+    export_id = engine.start(engine.destination(["Readers"]))
+    engine.sandbox.set_faults({"action": "bare", "status": 503})
+    [(queue, message)] = engine.receive([PREPARE_QUEUE])
+    engine.handle(queue, message)
+    waiting = engine.export(export_id)
+    assert waiting.status is Status.WAITING
+    assert waiting.resume_at is not None
+    later = waiting.resume_at + timedelta(minutes=10)
+    engine.product.store.change(export_id, lambda export: setattr(export, "resume_at", later))
+    engine.invoke(PREPARE_QUEUE, f'{{"v":1,"exportId":"{export_id}"}}'.encode())
+    engine.product.sweeper.sweep()
+    assert len(engine.sandbox.calls()) == 1, "nobody asked Mailchimp again before it was time"
+
+    engine.sandbox.clear_faults()
+    engine.product.store.change(export_id, lambda export: setattr(export, "resume_at", datetime.now(UTC)))
+    assert engine.work_until_ended(export_id).status is Status.SUCCESSFUL

@@ -15,11 +15,8 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.segments import (
-    PinnedSegment,
-    SegmentCatalog,
-    SegmentReader,
-)
+from shared.segments import PinnedSegment, SegmentCatalog
+from shared.segments.reader import SegmentReader
 from tests.integration.segments_support import (
     CI,
     entity,

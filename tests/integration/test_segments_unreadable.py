@@ -12,14 +12,8 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from shared.segments import (
-    ContainerMissing,
-    SegmentCatalog,
-    SegmentReader,
-    SourceChanged,
-    SourceMissing,
-    SourceUnreadable,
-)
+from shared.segments import ContainerMissing, SegmentCatalog, SourceChanged, SourceMissing, SourceUnreadable
+from shared.segments.reader import SegmentReader
 from tests.integration.segments_support import (
     COLUMNS,
     entity,
