@@ -52,6 +52,7 @@ class Case:
     latency_base_ms: float = 0
     latency_per_member_ms: float = 0
     lanes: int = 8
+    has_realistic_replies: bool = False
 
     @property
     def rows(self) -> int:
@@ -62,6 +63,7 @@ class Case:
         return (
             f"--latency-base-ms={self.latency_base_ms}",
             f"--latency-per-member-ms={self.latency_per_member_ms}",
+            *(["--realistic-replies"] if self.has_realistic_replies else []),
         )
 
 
@@ -94,6 +96,7 @@ def run_export(case: Case, tell: Callable[[str], None]) -> dict[str, Any]:
             "calls": _calls(stack) - calls_before,
             "maxOpenCalls": stack.sandbox.state()["maxOpenCalls"],
             "lanes": case.lanes,
+            "realisticReplies": case.has_realistic_replies,
             "books": export.books.model_dump(by_alias=True),
             "status": export.status.value,
         }

@@ -38,8 +38,8 @@ class SampleData:
     """`segments` belong into a Common Data Model folder, `plain` into a folder of its own.
 
     `contacts` are in the form that the sandbox's control API takes. `left` holds the addresses (lower case) of those
-    among them who unsubscribed, bounced or were deleted for good: no export may subscribe them. `strangers` are
-    contacts that are in no segment, which no export may touch.
+    among them who unsubscribed, bounced, were archived or deleted for good: no export may subscribe them. `strangers`
+    are contacts that are in no segment, which no export may touch.
     """
 
     segments: tuple[SampleSegment, ...]
@@ -110,7 +110,7 @@ def _with_contacts(
         (0.002, True, {"status": "cleaned"}),
         (0.001, True, {"status": "archived", "compliance": True}),
         (0.0015, True, {"forgotten": True}),
-        (0.002, False, {"status": "archived"}),
+        (0.002, True, {"status": "archived"}),
         (0.001, False, {"status": "pending"}),
         (0.02, False, {"status": "subscribed", "tags": [_HAND_SET_TAG]}),
     )

@@ -135,15 +135,7 @@ class Finisher:
             if self._is_there(plan.destination_id):
                 write_ledger(store.documents, plan, results, members, work_dir)
         closed = ClosedBooks(
-            books=plan.books.model_copy(
-                update={
-                    "sent": tally.sent,
-                    "not_sent": plan.members - tally.sent,
-                    "created": tally.created,
-                    "updated": tally.updated,
-                    "rejected": tally.rejected,
-                }
-            ),
+            books=plan.books_with(tally),
             tally=tally,
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
             contact_statuses=dict(statuses),

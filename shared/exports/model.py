@@ -190,9 +190,16 @@ class Plan(JsonDocument):
     invalid_reasons: dict[str, int]
     books: Books
 
-    def rows_of(self, batch: int) -> int:
-        """Members in batch ``batch`` (from 0); all but the last are full."""
-        return min(MEMBERS_PER_BATCH, self.members - batch * MEMBERS_PER_BATCH)
+    def books_with(self, tally: Tally) -> Books:
+        """The books after the results of ``tally``; whoever has none counts as not sent."""
+        sent = {
+            "sent": tally.sent,
+            "not_sent": self.members - tally.sent,
+            "created": tally.created,
+            "updated": tally.updated,
+            "rejected": tally.rejected,
+        }
+        return self.books.model_copy(update=sent)
 
     def batches_of(self, lane: int) -> range:
         """The batches of a lane: dealt round-robin, so that all lanes end at about the same time."""

@@ -145,15 +145,6 @@ class ExportService:
     def _live_view(self, export: Export, plan: Plan) -> ExportView:
         """Progress and books so far, from the results that are there."""
         tally = self._store.tally(export.id)
-        books = plan.books.model_copy(
-            update={
-                "sent": tally.sent,
-                "not_sent": plan.members - tally.sent,
-                "created": tally.created,
-                "updated": tally.updated,
-                "rejected": tally.rejected,
-            }
-        )
         elapsed = (self._now() - export.sending_at).total_seconds() if export.sending_at else 0.0
         speed = tally.sent / elapsed if elapsed > 0 and tally.sent else None
         waits = export.status is Status.WAITING
@@ -168,7 +159,7 @@ class ExportService:
         )
         live = export.model_copy(
             update={
-                "books": books,
+                "books": plan.books_with(tally),
                 "calls": tally.calls,
                 "resent_batches": tally.resent,
                 "repaired_tags": tally.repaired_tags,

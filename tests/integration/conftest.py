@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from dev.sandbox.control import SandboxControl, start_sandbox
 from tests.integration.engine import Engine, build_engine
@@ -27,3 +28,10 @@ def sandbox(_sandbox_process: SandboxControl) -> SandboxControl:
 @pytest.fixture
 def engine(storage_account: StorageAccount, sandbox: SandboxControl) -> Engine:
     return build_engine(storage_account.connection_string, sandbox)
+
+
+@pytest.fixture
+def container(storage_account: StorageAccount) -> Iterator[ContainerClient]:
+    """An empty container of segments."""
+    with BlobServiceClient.from_connection_string(storage_account.connection_string) as service:
+        yield service.create_container("segments")

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from dev.sandbox.control import API_KEY, AUDIENCE_ID, CLIENT_ID, CLIENT_SECRET, SandboxControl, start_sandbox
+from dev.sandbox.control import API_KEY, AUDIENCE_ID, CLIENT_ID, CLIENT_SECRET, SandboxControl
 from shared.mailchimp import (
     AccessForbidden,
     AccountRestricted,
@@ -34,18 +34,6 @@ from shared.mailchimp import (
 
 REDIRECT_URI = "http://127.0.0.1:7071/api/oauth/callback"
 SUBSCRIBE = {"method": "POST", "pathPattern": "/lists/[^/]+$"}
-
-
-@pytest.fixture(scope="module")
-def running_sandbox() -> Iterator[SandboxControl]:
-    with start_sandbox() as control:
-        yield control
-
-
-@pytest.fixture
-def sandbox(running_sandbox: SandboxControl) -> SandboxControl:
-    running_sandbox.reset()
-    return running_sandbox
 
 
 @pytest.fixture

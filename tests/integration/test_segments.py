@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ContainerClient
 
 from shared.segments import (
     ContainerMissing,
@@ -33,13 +32,6 @@ from tests.integration.segments_support import (
     put_export,
     put_model,
 )
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def container(storage_account: StorageAccount) -> Iterator[ContainerClient]:
-    with BlobServiceClient.from_connection_string(storage_account.connection_string) as service:
-        yield service.create_container("segments")
 
 
 def test_an_empty_container_has_no_segments_and_a_missing_one_is_told(container: ContainerClient) -> None:

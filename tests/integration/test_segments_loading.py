@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ContainerClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,13 +25,6 @@ from tests.integration.segments_support import (
     put_export,
     put_model,
 )
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def container(storage_account: StorageAccount) -> Iterator[ContainerClient]:
-    with BlobServiceClient.from_connection_string(storage_account.connection_string) as service:
-        yield service.create_container("segments")
 
 
 def test_a_positional_entity_is_loaded_from_all_partitions(container: ContainerClient, tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from azure.core.exceptions import ServiceRequestError
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ContainerClient
 
 from shared.segments import ContainerMissing, SegmentCatalog, SourceChanged, SourceMissing, SourceUnreadable
 from shared.segments.reader import SegmentReader
@@ -24,13 +23,6 @@ from tests.integration.segments_support import (
     put_export,
     put_model,
 )
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def container(storage_account: StorageAccount) -> Iterator[ContainerClient]:
-    with BlobServiceClient.from_connection_string(storage_account.connection_string) as service:
-        yield service.create_container("segments")
 
 
 @pytest.mark.parametrize("size", ["same", "longer", "shorter", "empty"])
