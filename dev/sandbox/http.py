@@ -193,7 +193,8 @@ class Connection(asyncio.Protocol):
             body = b""
         elif reply.delivery is Delivery.BREAK_OFF:
             body = body[: len(body) // 2]
-        self._transport.writelines((head, body))
+        # Never an empty piece: asyncio keeps one in its buffer and spins over it (CPython 3.13.0, _write_sendmsg).
+        self._transport.writelines([piece for piece in (head, body) if piece])
 
     async def _write_stream(self, reply: Reply, pieces: Iterator[bytes]) -> None:
         self._transport.write(_head_bytes(reply, "Transfer-Encoding: chunked\r\n", keep_alive=True))

@@ -20,9 +20,9 @@ from shared import log
 from shared.destinations.store import DestinationStore
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BatchResult, Books, Export, Plan, Problem, Status, Tally
+from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
 from shared.exports.rejected import write_rejected
-from shared.exports.store import ExportStore
+from shared.exports.store import ExportStore, RecordedResult
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.json_documents import JsonDocument
@@ -37,7 +37,6 @@ class ClosedBooks(JsonDocument):
     books: Books
     tally: Tally
     rejected_reasons: dict[str, int]
-    contact_statuses: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class Finisher:
                 newest.calls, newest.resent_batches = closed.tally.calls, closed.tally.resent
                 newest.repaired_tags, newest.untagged = closed.tally.repaired_tags, closed.tally.untagged
                 newest.rejected_reasons = closed.rejected_reasons
-                newest.contact_statuses = closed.contact_statuses
+                newest.contact_statuses = closed.tally.statuses
 
         untagged = closed.tally.untagged if closed else 0
         status = _last_status(export, books, untagged, balanced=not imbalances)
@@ -121,24 +120,23 @@ class Finisher:
         found = store.documents.read(names.books(plan.export_id))
         if found is not None:
             return ClosedBooks.from_bytes(found.data)
-        tally = store.tally(plan.export_id)
-        results = self._results(plan)
-        rejected = [(result.batch, row) for result in results for row in result.rejected]
-        statuses: Counter[str] = Counter()
+        results = list(store.recorded(plan.export_id))
+        tally = Tally()
         for result in results:
-            statuses.update(result.statuses)
+            tally.add(result.tally)
+        rejected = self._rejected([result for result in results if result.tally.rejected])
         with tempfile.TemporaryDirectory(prefix="finish-") as folder:
             work_dir = Path(folder)
             members = work_dir / "members.parquet"
             store.documents.download(names.members(plan.export_id, plan.attempt), members)
             write_rejected(store.documents, export, plan, rejected, members, work_dir)
             if self._is_there(plan.destination_id):
-                write_ledger(store.documents, plan, results, members, work_dir)
+                sent = [result.batch for result in results]
+                write_ledger(store.documents, plan, sent, rejected, members, work_dir)
         closed = ClosedBooks(
             books=plan.books_with(tally),
             tally=tally,
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
-            contact_statuses=dict(statuses),
         )
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
@@ -149,15 +147,16 @@ class Finisher:
         found = self._tools.destinations.find(destination_id)
         return found is not None and found.destination.removed_at is None
 
-    def _results(self, plan: Plan) -> Sequence[BatchResult]:
+    def _rejected(self, results: Sequence[RecordedResult]) -> Sequence[tuple[int, RejectedRow]]:
+        """The refused rows, each with its batch. Only results that have some are opened."""
         documents = self._tools.store.documents
-        recorded = list(self._tools.store.recorded(plan.export_id))
         with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="results") as pool:
-            return [
+            opened = [
                 BatchResult.from_bytes(found.data)
-                for found in pool.map(documents.read, (result.name for result in recorded))
+                for found in pool.map(documents.read, (result.name for result in results))
                 if found is not None
             ]
+        return [(result.batch, row) for result in opened for row in result.rejected]
 
     def _clean_up(self, export: Export, plan: Plan | None) -> None:
         """Take the export off the lists of what is going on, and delete the prepared bodies: they hold profiles."""

@@ -27,7 +27,7 @@ from azure.storage.blob import BlobClient
 from shared import log
 from shared.exports.backoff import Backoff, MustPause
 from shared.exports.messages import WakeMessage
-from shared.exports.model import Export, Plan, Status
+from shared.exports.model import Export, Plan, Status, Tally
 from shared.exports.problems import from_mailchimp_error, unavailable
 from shared.exports.send import BatchSender
 from shared.exports.sign_in import SignIns
@@ -39,6 +39,7 @@ from shared.storage.leases import HeldLease, LeaseLost, Leases
 
 _LOOK_FOR_WORK_EVERY_S: Final = 2.0
 _LOOK_FOR_STOP_EVERY_S: Final = 0.5
+_SHOW_PROGRESS_EVERY_S: Final = 1.0
 _CALL_MARGIN_S: Final = 5.0
 """No call starts unless the lease is certain for this long; it is renewed every third of its time meanwhile."""
 
@@ -63,6 +64,8 @@ class _Share:
     plan: Plan
     lane: int
     pending: deque[int]
+    tally: Tally
+    shown_at: float = float("-inf")
     looked_for_stop_at: float = float("-inf")
 
     @property
@@ -244,9 +247,12 @@ class _Invocation:
         known = {share.export_id for share in self._shares}
         store, limit = self._tools.store, self._settings.max_connections
         for plan, lane in open_shares(store, self._account, self._connection, limit, known):
-            done = {result.batch for result in store.recorded(plan.export_id, lane)}
+            tally, done = Tally(), set()
+            for result in store.recorded(plan.export_id, lane):
+                tally.add(result.tally)
+                done.add(result.batch)
             pending = deque(batch for batch in plan.batches_of(lane) if batch not in done)
-            self._shares.append(_Share(plan, lane, pending))
+            self._shares.append(_Share(plan, lane, pending, tally))
 
     def _send_next(self, share: _Share) -> None:
         if not share.pending:
@@ -262,10 +268,19 @@ class _Invocation:
             result = sender.send(batch, share.lane, body.data)
         self._tools.store.record(plan.export_id, result)
         share.pending.popleft()
+        share.tally.add(result.tally())
+        self._show_progress(share, every_s=_SHOW_PROGRESS_EVERY_S)
+
+    def _show_progress(self, share: _Share, every_s: float = 0) -> None:
+        now = self._tools.monotonic()
+        if now - share.shown_at >= every_s:
+            share.shown_at = now
+            self._tools.store.show_progress(share.export_id, share.lane, share.tally)
 
     def _end(self, share: _Share) -> None:
         """Say that this lane is through with the export; the last one to say so has it finished."""
         self._shares.remove(share)
+        self._show_progress(share)
         self._tools.store.end_lane(share.export_id, share.lane)
         if self._tools.store.ended_lanes(share.export_id) >= set(share.plan.lanes):
             self._tools.signals.finish(share.export_id)

@@ -7,32 +7,33 @@ from pathlib import Path
 
 import duckdb
 
-from shared.exports.model import MEMBERS_PER_BATCH, BatchResult, Plan
+from shared.exports.model import MEMBERS_PER_BATCH, Plan, RejectedRow
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
 
 
 def write_ledger(
-    documents: Documents, plan: Plan, results: Sequence[BatchResult], members: Path, work_dir: Path
+    documents: Documents,
+    plan: Plan,
+    sent: Sequence[int],
+    rejected: Sequence[tuple[int, RejectedRow]],
+    members: Path,
+    work_dir: Path,
 ) -> None:
     """Write the destination's new ledger: the members that Mailchimp took in this export, and what earlier exports
-    sent to anybody else. ``members``: the export's Parquet file of members.
+    sent to anybody else.
+
+    ``sent``: the batches that have a result; ``rejected``: the refused rows, each with its batch; ``members``: the
+    export's Parquet file of members.
     """
-    if not results:
+    if not sent:
         return
     earlier, target = work_dir / "earlier-ledger.parquet", work_dir / "ledger.parquet"
     has_earlier = documents.download(names.ledger(plan.destination_id, plan.audience_id), earlier)
-    refused = [
-        result.batch * MEMBERS_PER_BATCH + row.position
-        for result in results
-        for row in result.rejected
-        if row.position is not None
-    ]
+    refused = [batch * MEMBERS_PER_BATCH + row.position for batch, row in rejected if row.position is not None]
     with duckdb.connect(config={"memory_limit": "256MB", "threads": 2, "temp_directory": str(work_dir)}) as connection:
-        connection.execute(
-            "CREATE TABLE sent AS SELECT unnest($1::BIGINT[]) AS batch", [[result.batch for result in results]]
-        )
+        connection.execute("CREATE TABLE sent AS SELECT unnest($1::BIGINT[]) AS batch", [list(sent)])
         connection.execute("CREATE TABLE refused AS SELECT unnest($1::BIGINT[]) AS position", [refused])
         connection.execute(f"""
             CREATE VIEW taken AS SELECT email, payload, tags FROM read_parquet({quote_literal(str(members))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -119,7 +120,7 @@ class SegmentCount(JsonDocument):
 
 
 class Tally(JsonDocument):
-    """Sums over the results of the batches sent so far."""
+    """Sums over results of batches. ``statuses`` counts the members that Mailchimp took by their status there."""
 
     batches: int = 0
     created: int = 0
@@ -129,6 +130,12 @@ class Tally(JsonDocument):
     resent: int = 0
     repaired_tags: int = 0
     untagged: int = 0
+    statuses: dict[str, int] = Field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        for name in ("batches", "created", "updated", "rejected", "calls", "resent", "repaired_tags", "untagged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
 
     @property
     def sent(self) -> int:
@@ -233,3 +240,16 @@ class BatchResult(JsonDocument):
     resent: bool = False
     sent_at: datetime
     ended_at: datetime
+
+    def tally(self) -> Tally:
+        return Tally(
+            batches=1,
+            created=self.created,
+            updated=self.updated,
+            rejected=len(self.rejected),
+            calls=self.calls,
+            resent=int(self.resent),
+            repaired_tags=self.repaired_tags,
+            untagged=self.untagged,
+            statuses=self.statuses,
+        )

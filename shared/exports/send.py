@@ -38,6 +38,7 @@ from shared.mailchimp import (
 
 _Answer = TypeVar("_Answer")
 
+_STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"})
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
 
@@ -210,7 +211,7 @@ class BatchSender:
         outcome.updated += reply.total_updated
         for error in reply.errors:
             outcome.rejected.append(_rejected(by_key.get(error.email_address.lower()), error))
-        outcome.statuses.update(member.status for member in reply.members())
+        outcome.statuses.update(m.status if m.status in _STATUSES else "other" for m in reply.members())
         self._repair_tags(by_key, reply.members(), outcome)
         if len(missing) == len(part):
             return self._halves(missing, outcome, "notConfirmed", "Mailchimp's reply does not mention this contact.")

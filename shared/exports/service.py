@@ -143,8 +143,8 @@ class ExportService:
         return self._live_view(export, plan)
 
     def _live_view(self, export: Export, plan: Plan) -> ExportView:
-        """Progress and books so far, from the results that are there."""
-        tally = self._store.tally(export.id)
+        """Progress and books so far, as the lanes told them last."""
+        tally = self._store.progress(export.id)
         elapsed = (self._now() - export.sending_at).total_seconds() if export.sending_at else 0.0
         speed = tally.sent / elapsed if elapsed > 0 and tally.sent else None
         waits = export.status is Status.WAITING

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.json_documents import JsonDocument
-
-_COUNTED: Final = ("created", "updated", "rejected", "calls", "resent", "repaired", "untagged")
 
 
 class CurrentExport(JsonDocument):
@@ -37,13 +35,16 @@ class RecordedResult:
 
     name: str
     batch: int
-    created: int
-    updated: int
-    rejected: int
-    calls: int
-    resent: int
-    repaired: int
-    untagged: int
+    tally: Tally
+
+
+def _metadata(tally: Tally) -> dict[str, str]:
+    """A tally as blob metadata, which must be ASCII."""
+    return {"tally": json.dumps(tally.model_dump(exclude_defaults=True))}
+
+
+def _tally(metadata: Mapping[str, str]) -> Tally:
+    return Tally.model_validate_json(metadata.get("tally", "{}"))
 
 
 class ExportStore:
@@ -166,39 +167,26 @@ class ExportStore:
 
     def record(self, export_id: str, result: BatchResult) -> None:
         """Write the result of a batch; the first one stays, whatever a second delivery says."""
-        counts = (
-            result.created,
-            result.updated,
-            len(result.rejected),
-            result.calls,
-            int(result.resent),
-            result.repaired_tags,
-            result.untagged,
-        )
-        metadata = {name: str(count) for name, count in zip(_COUNTED, counts, strict=True)}
+        name = names.result(export_id, result.lane, result.batch)
         with suppress(AlreadyExists):
-            self.documents.create(names.result(export_id, result.lane, result.batch), result.to_bytes(), metadata)
+            self.documents.create(name, result.to_bytes(), _metadata(result.tally()))
 
     def recorded(self, export_id: str, lane: int | None = None) -> Iterator[RecordedResult]:
         """The results so far, of one lane or of all."""
         for entry in self.documents.list(names.results(export_id, lane), metadata=True):
-            counts = [int(entry.metadata.get(name, 0)) for name in _COUNTED]
             number = int(entry.name.rsplit("/", 1)[1].removesuffix(".json"))
-            yield RecordedResult(entry.name, number, *counts)
+            yield RecordedResult(entry.name, number, _tally(entry.metadata))
 
-    def tally(self, export_id: str) -> Tally:
-        """The sums over all results so far."""
-        tally = Tally()
-        for result in self.recorded(export_id):
-            tally.batches += 1
-            tally.created += result.created
-            tally.updated += result.updated
-            tally.rejected += result.rejected
-            tally.calls += result.calls
-            tally.resent += result.resent
-            tally.repaired_tags += result.repaired
-            tally.untagged += result.untagged
-        return tally
+    def show_progress(self, export_id: str, lane: int, tally: Tally) -> None:
+        """Tell how far a lane is. For the eye only: the books are made from the results."""
+        self.documents.write(names.progress(export_id, lane), b"", _metadata(tally))
+
+    def progress(self, export_id: str) -> Tally:
+        """How far all lanes together are, as they told it last."""
+        sum_ = Tally()
+        for entry in self.documents.list(names.all_progress(export_id), metadata=True):
+            sum_.add(_tally(entry.metadata))
+        return sum_
 
     def end_lane(self, export_id: str, lane: int) -> None:
         """Say that this lane will send nothing more of the export."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+import requests
 from azure.core.credentials import TokenCredential
+from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from azure.storage.queue import QueueServiceClient
+from requests.adapters import HTTPAdapter
 
 from shared.settings import StorageConnection
 
@@ -18,16 +21,36 @@ def credential(client_id: str | None) -> TokenCredential:
     return ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
 
 
-def _retries() -> dict[str, Any]:
+_CONNECTIONS: Final = 32
+"""Kept alive per account: eight lanes, their renewals, and the uploads of prepare at the same time."""
+
+
+def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from looking for a .netrc file at every call, whose entry would replace our Authorization."""
+    return request
+
+
+def _transport() -> RequestsTransport:
+    session = requests.Session()
+    session.auth = _as_signed
+    session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    session.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return RequestsTransport(session=session)
+
+
+def _options() -> dict[str, Any]:
     """Short first waits: a lane that holds a connection must not sleep 15 s (the library's default) on one fault."""
-    return {"retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4)}
+    return {
+        "transport": _transport(),
+        "retry_policy": ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4),
+    }
 
 
 def blob_service(connection: StorageConnection) -> BlobServiceClient:
     if connection.connection_string is not None:
-        return BlobServiceClient.from_connection_string(connection.connection_string, **_retries())
+        return BlobServiceClient.from_connection_string(connection.connection_string, **_options())
     url = f"https://{connection.account_name}.blob.core.windows.net"
-    return BlobServiceClient(url, credential=credential(connection.client_id), **_retries())
+    return BlobServiceClient(url, credential=credential(connection.client_id), **_options())
 
 
 def queue_service(connection: StorageConnection) -> QueueServiceClient:

@@ -101,10 +101,11 @@ class Documents:
             raise AlreadyExists(name) from error
         return str(answer["etag"])
 
-    def write(self, name: str, data: bytes) -> str:
+    def write(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
         """Write the blob whatever is there, and return its ETag."""
         blob = self.container.get_blob_client(name)
-        answer = self._made(lambda: blob.upload_blob(data, overwrite=True))
+        given = dict(metadata) if metadata else None
+        answer = self._made(lambda: blob.upload_blob(data, overwrite=True, metadata=given))
         return str(answer["etag"])
 
     def _made(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:

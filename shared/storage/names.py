@@ -80,6 +80,14 @@ def result(export_id: str, lane: int, number: int) -> str:
     return f"{results(export_id, lane)}{number:05}.json"
 
 
+def all_progress(export_id: str) -> str:
+    return f"{run(export_id)}progress/"
+
+
+def progress(export_id: str, lane: int) -> str:
+    return f"{all_progress(export_id)}{lane:02}"
+
+
 def lane_ends(export_id: str) -> str:
     return f"{run(export_id)}ends/"
 

@@ -208,7 +208,7 @@ def test_a_canceled_export_sends_nothing_more_and_its_books_say_what_is_missing(
     export_id = engine.start(engine.destination(["Readers"]))
     worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
     worker.start()
-    wait_for(lambda: engine.product.store.tally(export_id).batches > 0, "the first batch")
+    wait_for(lambda: engine.product.store.progress(export_id).batches > 0, "the first batch")
     engine.product.exports.cancel(export_id, "test")
     worker.join(60)
     view = engine.product.exports.get(export_id)
