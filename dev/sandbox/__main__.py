@@ -10,6 +10,8 @@ import gc
 import json
 import logging
 import signal
+import sys
+import threading
 
 from dev.sandbox.app import Sandbox
 from dev.sandbox.control_api import ControlApi
@@ -35,6 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="URI",
         help=f"registered OAuth redirect address, may be repeated (default {DEFAULT_REDIRECT_URI})",
     )
+    parser.add_argument("--stop-with-parent", action="store_true", help="stop when stdin is closed")
     return parser.parse_args(arguments)
 
 
@@ -56,12 +59,26 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.stop_with_parent:
+        stop_when_input_closes(stop)
     server = HttpServer(sandbox.answer)
     port = await server.start(options.port)
     sandbox.listens_at(f"http://127.0.0.1:{port}")
     print(json.dumps({"event": "sandbox.ready", "address": sandbox.address}), flush=True)
     await stop.wait()
     await server.stop(STOP_PATIENCE_SECONDS)
+
+
+def stop_when_input_closes(stop: asyncio.Event) -> None:
+    """The system closes the pipe of a parent that was killed, however it died."""
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()
 
 
 def keep_freed_memory() -> None:

@@ -174,8 +174,8 @@ def start_sandbox(
 
     `arguments` are command-line flags such as ``"--realistic-replies"``. Raises `SandboxError` if it does not start.
     """
-    command = [python, "-m", "dev.sandbox", "--port", str(port), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+    command = [python, "-m", "dev.sandbox", "--port", str(port), "--stop-with-parent", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
         try:
             with SandboxControl(_ready_address(process, ready_seconds)) as control:
                 yield control
