@@ -66,7 +66,7 @@ def serve(options: argparse.Namespace, terminal: Terminal) -> None:
             ("Try the API", f"{stack.address}/api/docs"),
             ("OpenAPI", f"{stack.address}/api/openapi.json"),
             ("What Mailchimp holds", f"{stack.sandbox.address}/"),
-            ("Mailchimp API key", f"{API_KEY}  (or sign in: POST /api/destinations/{{id}}/authorize)"),
+            ("Mailchimp API key", API_KEY),
             ("Segments", segments),
             ("Storage", stack.storage),
             ("Another host", f". {write_settings(stack)} && make host PORT=7072"),

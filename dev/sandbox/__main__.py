@@ -9,6 +9,7 @@ import ctypes
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -74,7 +75,8 @@ def stop_when_input_closes(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(stop.set)
 

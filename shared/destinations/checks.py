@@ -144,6 +144,21 @@ def check_merge_fields(
     return findings
 
 
+def audience_warnings(audience_name: str, *, double_optin: bool) -> tuple[SetUpWarning, ...]:
+    """What is to be known of the audience itself. A subscription through the API asks for no confirmation, whatever
+    the audience's setting (Mailchimp Marketing API, members: status), and "pending" would mail everybody."""
+    if not double_optin:
+        return ()
+    return (
+        SetUpWarning(
+            code="doubleOptInBypassed",
+            message=f"The audience '{audience_name}' asks for double opt-in. Contacts that an export adds are "
+            "subscribed at once, without a confirmation mail: export only people who have agreed to be written to.",
+            target="audienceId",
+        ),
+    )
+
+
 def merge_field_warnings(
     matching: DataMatching | None, audience_name: str, merge_fields: Sequence[AudienceField]
 ) -> tuple[SetUpWarning, ...]:

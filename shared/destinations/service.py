@@ -219,7 +219,10 @@ class DestinationService:
             except mailchimp.AudienceNotFound:
                 return [_unknown_audience(wanted, new)]
         new.audience = ChosenAudience(id=audience.id, name=audience.name)
-        new.warnings = checks.merge_field_warnings(new.data_matching, audience.name, merge_fields)
+        new.warnings = (
+            *checks.audience_warnings(audience.name, double_optin=audience.double_optin),
+            *checks.merge_field_warnings(new.data_matching, audience.name, merge_fields),
+        )
         if new.data_matching is None:
             return []
         return checks.check_merge_fields(new.data_matching, audience.name, merge_fields)

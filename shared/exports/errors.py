@@ -5,7 +5,8 @@ ExportError
  ├ ExportRunning       the destination runs another export already
  ├ ExportEnded         the export has ended, so it cannot be canceled
  ├ DestinationNotReady steps of the set-up are missing
- └ RejectedNotReady    the export has not ended, so its rejected profiles are not known yet
+ ├ RejectedNotReady    the export has not ended, so its rejected profiles are not known yet
+ └ RejectedExpired     the personal data of an old export has been deleted
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from shared.destinations.store import DestinationStore
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
-from shared.exports.rejected import write_rejected
+from shared.exports.rejected import write_none_rejected, write_rejected
 from shared.exports.store import ExportStore, RecordedResult
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
@@ -93,6 +93,8 @@ class Finisher:
         if export is None:
             return
         closed = self._books(export, plan) if plan is not None else None
+        if closed is None:
+            write_none_rejected(store.documents, export_id)
         books = closed.books if closed else export.books
         imbalances = books.imbalances()
         if imbalances:

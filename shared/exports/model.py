@@ -123,6 +123,7 @@ class Tally(JsonDocument):
     """Sums over results of batches. ``statuses`` counts the members that Mailchimp took by their status there."""
 
     batches: int = 0
+    rows: int = 0
     created: int = 0
     updated: int = 0
     rejected: int = 0
@@ -133,13 +134,19 @@ class Tally(JsonDocument):
     statuses: dict[str, int] = Field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        for name in ("batches", "created", "updated", "rejected", "calls", "resent", "repaired_tags", "untagged"):
+        for name in (
+            "batches",
+            "rows",
+            "created",
+            "updated",
+            "rejected",
+            "calls",
+            "resent",
+            "repaired_tags",
+            "untagged",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
-
-    @property
-    def sent(self) -> int:
-        return self.created + self.updated + self.rejected
 
 
 class Export(JsonDocument):
@@ -198,10 +205,13 @@ class Plan(JsonDocument):
     books: Books
 
     def books_with(self, tally: Tally) -> Books:
-        """The books after the results of ``tally``; whoever has none counts as not sent."""
+        """The books after the results of ``tally``; whoever has none counts as not sent.
+
+        ``sent`` is what was handed over, the other three are what Mailchimp answered: their balance is a check.
+        """
         sent = {
-            "sent": tally.sent,
-            "not_sent": self.members - tally.sent,
+            "sent": tally.rows,
+            "not_sent": self.members - tally.rows,
             "created": tally.created,
             "updated": tally.updated,
             "rejected": tally.rejected,
@@ -244,6 +254,7 @@ class BatchResult(JsonDocument):
     def tally(self) -> Tally:
         return Tally(
             batches=1,
+            rows=self.rows,
             created=self.created,
             updated=self.updated,
             rejected=len(self.rejected),

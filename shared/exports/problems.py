@@ -14,7 +14,7 @@ def from_segment_error(error: SegmentError) -> Problem:
     return Problem(
         code=error.code,
         message=str(error),
-        action="Nothing was sent. Refresh the segment at its source, then export again.",
+        action="Nothing was sent. Mend this at the source or at the destination, then export again.",
         file=file,
         row=row,
     )

@@ -23,6 +23,11 @@ _FORMULA: Final = r"^[=+\-@\t\r\n|%＝＋－＠]"
 _REPAIR_AT_SOURCE: Final = "Correct the value at the source, then export again."
 
 
+def write_none_rejected(documents: Documents, export_id: str) -> None:
+    """Write a ``rejected.csv`` without lines: nobody was looked at, so nobody was refused."""
+    documents.write(names.rejected(export_id), b"\xef\xbb\xbf" + ",".join(_COLUMNS).encode() + b"\n")
+
+
 def write_rejected(
     documents: Documents,
     export: Export,

@@ -39,6 +39,7 @@ from shared.mailchimp import (
 _Answer = TypeVar("_Answer")
 
 _STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"})
+_SERVER_ERROR: Final = "Mailchimp failed or gave no answer whenever this contact was sent, while it answered otherwise."
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
 
@@ -133,8 +134,8 @@ class BatchSender:
                 reply = self._subscribe(part, part_body, outcome)
             except BatchRefused as refusal:
                 waiting.extend((rest, None) for rest in self._without_refused(part, refusal, outcome))
-            except _Troubled as trouble:
-                waiting.extend((half, None) for half in self._halves(part, outcome, "serverError", str(trouble)))
+            except _Troubled:
+                waiting.extend((half, None) for half in self._halves(part, outcome, "serverError", _SERVER_ERROR))
             else:
                 waiting.extend((rest, None) for rest in self._book(part, reply, outcome))
         return BatchResult(

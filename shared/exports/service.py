@@ -125,8 +125,6 @@ class ExportService:
             raise RejectedNotReady(export_id)
         found = self._store.documents.read(names.rejected(export_id))
         if found is None:
-            if export.books.members == 0 and export.books.invalid == 0:
-                return b""
             raise RejectedExpired(export_id)
         return found.data
 
@@ -146,14 +144,14 @@ class ExportService:
         """Progress and books so far, as the lanes told them last."""
         tally = self._store.progress(export.id)
         elapsed = (self._now() - export.sending_at).total_seconds() if export.sending_at else 0.0
-        speed = tally.sent / elapsed if elapsed > 0 and tally.sent else None
+        speed = tally.rows / elapsed if elapsed > 0 and tally.rows else None
         waits = export.status is Status.WAITING
         progress = Progress(
-            members_done=tally.sent,
+            members_done=tally.rows,
             members_total=plan.members,
-            percent=round(100 * tally.sent / plan.members, 1) if plan.members else 100.0,
+            percent=round(100 * tally.rows / plan.members, 1) if plan.members else 100.0,
             members_per_second=round(speed, 1) if speed else None,
-            seconds_left=round((plan.members - tally.sent) / speed, 1) if speed and not waits else None,
+            seconds_left=round((plan.members - tally.rows) / speed, 1) if speed and not waits else None,
             batches_done=tally.batches,
             batches_total=-(-plan.members // MEMBERS_PER_BATCH),
         )

@@ -66,7 +66,7 @@ class KeyVaultSecretStore:
         return self._made
 
     def _refused(self, error: HttpResponseError) -> NoReturn:
-        """Say who has to do what where the vault lets us not in; raise every other fault as it is."""
+        """Say who has to do what where the vault does not let us in; raise every other fault as it is."""
         if isinstance(error, ClientAuthenticationError) or error.status_code == 403:
             raise SecretStoreError(
                 f"The vault {self._vault_url} does not let this app in. Give the app's identity the role "

@@ -112,7 +112,7 @@ class SourceUnreadable(SegmentError):
     code = "sourceUnreadable"
 
     def __init__(self, file: str, row: int | None, problem: str) -> None:
-        where = f"'{file}'" if row is None else f"'{file}', row {row}"
-        super().__init__(f"{where}: {problem}", file)
+        where = f"The file '{file}'" if row is None else f"Row {row} of '{file}'"
+        super().__init__(f"{where} {problem}", file)
         self.file = file
         self.row = row

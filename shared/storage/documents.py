@@ -182,9 +182,10 @@ class Documents:
             return  # no container yet, so no blobs
 
     def reachable(self) -> bool:
-        """Whether the container answers."""
+        """Whether the container answers; a new installation makes it here."""
         try:
-            self.container.get_container_properties()
+            if not self.container.exists():
+                self.ensure_container()
         except AzureError:
             return False
         return True

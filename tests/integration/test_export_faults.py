@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64decode
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import BlobServiceClient
 
+from shared.exports.errors import RejectedExpired
 from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
+from shared.storage.documents import DocumentError, Documents
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import Engine, people
 from tests.support import wait_for
@@ -31,6 +38,48 @@ def everybody_arrived(engine: Engine, count: int) -> bool:
     return set(members) == {f"person{n}@mail.example" for n in range(count)} and all(
         "Readers" in member["tags"] for member in members.values()
     )
+
+
+class WriteFaults:
+    """Makes the n-th write of a function fail, for n = 1, 2, …, every other time after it took effect."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.raised = 0
+        self._left = 0
+        self._lock = threading.Lock()
+        for name in ("create", "write", "replace", "upload", "delete"):
+            setattr(documents, name, self._faulty(getattr(documents, name)))
+
+    def _faulty(self, write: Callable[..., object]) -> Callable[..., object]:
+        def attempt(*arguments: object, **options: object) -> object:
+            with self._lock:
+                self._left -= 1
+                strikes, number = self._left == 0, self.raised
+            if strikes and number % 2:
+                with suppress(DocumentError):  # its answer is lost as well
+                    write(*arguments, **options)
+            if strikes:
+                self.raised += 1
+                raise ServiceResponseError("the answer was lost")
+            return write(*arguments, **options)
+
+        return attempt
+
+    def until_done(self, function: Callable[[], None]) -> None:
+        """Run ``function`` again and again, each time with the fault one write later, until nothing fails any more."""
+        for number in range(1, 60):
+            before = self.raised
+            with self._lock:
+                self._left = number
+            try:
+                function()
+            except ServiceResponseError:
+                continue
+            if self.raised == before:
+                with self._lock:
+                    self._left = 0
+                return
+        raise AssertionError("it never came through")
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -323,6 +372,66 @@ def test_a_message_that_failed_too_often_ends_its_export_with_balanced_books(eng
     assert view.status is Status.FAILED
     assert view.problem is not None
     assert view.problem.code == "internalError"
+
+
+def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:
+    engine.write_segment("Readers", people(600))
+    export_id = engine.start(engine.destination(["Readers"]))
+    seen: list[dict[str, object]] = []
+    for queue in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
+        seen += engine.messages(queue)
+        for name, message in engine.receive([queue]):
+            engine.handle(name, message)
+    assert [set(message) - {"v", "again", "failures"} for message in seen] == [
+        {"exportId"},
+        {"accountId", "lane"},
+        {"accountId", "lane"},
+        {"exportId"},
+    ]
+    assert engine.export(export_id).status is Status.SUCCESSFUL
+
+
+def test_profiles_of_old_exports_expire_and_what_is_younger_stays(engine: Engine) -> None:
+    engine.write_segment("Readers", [*people(5), {"EMail": "nobody", "FirstName": "", "LastName": ""}])
+    destination = engine.destination(["Readers"])
+    old, young = engine.run(destination), engine.run(destination)
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    engine.product.store.change(old.id, lambda export: setattr(export, "ended_at", long_ago))
+    assert engine.product.sweeper.expire() == 1
+    assert list(engine.product.documents.list(names.run(old.id))) == []
+    with pytest.raises(RejectedExpired):
+        engine.product.exports.rejected(old.id)
+    assert engine.product.exports.get(old.id).books.rows_read == 6, "the account of it stays"
+    assert len(engine.rejected(young.id)) == 1
+
+
+def test_an_export_that_never_began_has_an_empty_list_of_rejected_profiles(engine: Engine) -> None:
+    engine.write_segment("Readers", people(5))
+    destination = engine.destination(["Readers"])
+    engine.sandbox.revoke("sandbox-key-us1")
+    view = engine.run(destination)
+    assert view.status is Status.FAILED
+    assert engine.rejected(view.id) == []
+
+
+@pytest.mark.parametrize("queue", [PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE])
+def test_a_storage_fault_at_any_write_loses_nothing_and_counts_nothing_twice(engine: Engine, queue: str) -> None:
+    """Each write of a function fails once, before or after it took effect; the message is then delivered again."""
+    engine.write_segment("Readers", people(1200))
+    export_id = engine.start(engine.destination(["Readers"]))
+    documents = engine.product.documents
+    faults = WriteFaults(documents)
+    for stage in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
+        for name, message in engine.receive([stage]):
+            if stage == queue:
+                faults.until_done(partial(engine.invoke, queue, b64decode(message.content)))
+            engine.handle(name, message)
+    assert faults.raised > 3
+    view = engine.work_until_ended(export_id, also=engine.product.sweeper.sweep)
+    assert view.status is Status.SUCCESSFUL
+    assert view.books.imbalances() == []
+    assert view.books.created + view.books.updated == 1200
+    assert everybody_arrived(engine, 1200)
 
 
 def test_an_outage_while_preparing_starts_no_second_preparation_beside_the_one_that_waits(engine: Engine) -> None:

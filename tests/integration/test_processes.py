@@ -13,6 +13,10 @@ import requests
 
 from dev.sandbox.control import AUDIENCE_ID
 from dev.stack import Stack
+from shared.settings import StorageConnection
+from shared.storage.clients import blob_service
+from shared.storage.documents import Documents
+from shared.storage.names import STATE_CONTAINER
 from tests.support import StorageAccount, wait_for
 
 KEY = "sandbox-key-us1"
@@ -175,6 +179,8 @@ def test_a_key_that_is_revoked_in_the_middle_fails_the_export_and_says_what_to_d
 
 
 def test_removing_a_destination_stops_its_export_and_deletes_its_secret(stack: Stack) -> None:
+    state = blob_service(StorageConnection(connection_string=stack.storage)).get_container_client(STATE_CONTAINER)
+    documents = Documents(state)
     stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
     stack.sandbox.change_settings(latencyBaseMs=300)
     path = set_up(stack, "Readers")
@@ -187,6 +193,8 @@ def test_removing_a_destination_stops_its_export_and_deletes_its_secret(stack: S
     assert_balanced(export)
     assert stack.sandbox.state()["calls"]["batchSubscribe"] - batches_then <= 16, "within one batch of each lane"
     assert stack.api("GET", path).status_code == 404
+    assert list(documents.list("secrets/")) == []
+    assert list(documents.list("ledgers/")) == []
 
 
 def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack) -> None:
@@ -212,7 +220,7 @@ def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack)
     assert wait_until_ended(stack, first.json()["id"])["status"] == "Successful"
 
 
-def test_no_address_and_no_key_is_in_any_log_or_queue_message(stack: Stack) -> None:
+def test_no_address_and_no_key_is_in_any_log(stack: Stack) -> None:
     stack.upload_segments({"Readers": [*rows(600), ("0", "broken address", "", "")]}, columns=COLUMNS)
     stack.sandbox.set_faults(
         {"action": "memberError", "match": {"emailContains": "person7@"}, "detail": "person7@mail.example is odd"},

@@ -42,9 +42,13 @@ class Clock:
 def test_a_new_installation_has_nothing_and_makes_its_container_at_the_first_write(documents: Documents) -> None:
     assert documents.read("a") is None
     assert list(documents.list("")) == []
-    assert not documents.reachable()
     documents.create("a", b"1")
+    assert documents.read("a") is not None
+
+
+def test_a_container_that_is_asked_for_is_made_and_answers(documents: Documents) -> None:
     assert documents.reachable()
+    assert documents.container.exists()
 
 
 def test_of_many_creators_exactly_one_succeeds(documents: Documents) -> None:

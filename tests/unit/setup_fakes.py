@@ -104,6 +104,7 @@ class FakeMailchimp:
             "aud2": [merge_field("FIRST"), merge_field("COMPANY", required=True)],
         }
     )
+    double_optin: set[str] = field(default_factory=set)
     fault: Exception | None = None
     lookups: list[tuple[str | None, str]] = field(default_factory=list)
 
@@ -115,7 +116,7 @@ class FakeMailchimp:
     def audience(self, audience_id: str) -> Audience:
         if audience_id not in self.names:
             raise AudienceNotFound(audience_id)
-        return Audience(audience_id, self.names[audience_id], 0, False, False, None)
+        return Audience(audience_id, self.names[audience_id], 0, audience_id in self.double_optin, False, None)
 
 
 class _FakeClient:

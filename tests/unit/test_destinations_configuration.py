@@ -179,6 +179,13 @@ def test_a_required_merge_field_that_is_not_matched_is_a_warning_until_it_is(set
     assert fixed.destination.warnings == ()
 
 
+def test_an_audience_that_asks_for_double_opt_in_brings_a_warning(setup: Setup) -> None:
+    setup.mailchimp.double_optin.add("aud1")
+    stored = setup.patch(setup.connected(), audienceId="aud1", dataMatching={"email": "EMail"})
+    (warning,) = stored.destination.warnings
+    assert (warning.code, warning.target) == ("doubleOptInBypassed", "audienceId")
+
+
 def test_every_finding_is_reported_at_once(setup: Setup) -> None:
     with pytest.raises(ConfigurationInvalid) as caught:
         setup.patch(
