@@ -14,7 +14,7 @@ that come earlier go away again, so they do not multiply however long the outage
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -65,6 +65,7 @@ class _Share:
     lane: int
     pending: deque[int]
     tally: Tally
+    pack: tuple[int, Sequence[bytes]] = (-1, ())
     shown_at: float = float("-inf")
     looked_for_stop_at: float = float("-inf")
 
@@ -260,16 +261,23 @@ class _Invocation:
             return
         self._check_stop(share)
         batch = share.pending[0]
-        plan = share.plan
-        body = self._tools.store.documents.read(names.batch(plan.export_id, plan.attempt, batch))
-        if body is None:
-            raise _StopRequested  # the export has ended and its profiles are deleted
+        body = self._body(share, batch)
         with self._sending(share) as sender:
-            result = sender.send(batch, share.lane, body.data)
-        self._tools.store.record(plan.export_id, result)
+            result = sender.send(batch, share.lane, body)
+        self._tools.store.record(share.export_id, result)
         share.pending.popleft()
         share.tally.add(result.tally())
         self._show_progress(share, every_s=_SHOW_PROGRESS_EVERY_S)
+
+    def _body(self, share: _Share, batch: int) -> bytes:
+        plan = share.plan
+        number, line = plan.place_of(batch)
+        if share.pack[0] != number:
+            found = self._tools.store.documents.read(names.pack(plan.export_id, plan.attempt, share.lane, number))
+            if found is None:
+                raise _StopRequested  # the export has ended and its profiles are deleted
+            share.pack = number, found.data.split(b"\n")
+        return share.pack[1][line]
 
     def _show_progress(self, share: _Share, every_s: float = 0) -> None:
         now = self._tools.monotonic()

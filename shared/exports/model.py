@@ -17,6 +17,9 @@ from shared.storage.json_documents import JsonDocument
 MEMBERS_PER_BATCH: Final = 500
 """Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
 
+BATCHES_PER_PACK: Final = 10
+"""Request bodies of a lane that lie in one blob: a million members are 2,000 bodies and 200 blobs of about 1 MB."""
+
 
 class Status(StrEnum):
     """The status words of Customer Insights, and ``Waiting`` while Mailchimp is unavailable."""
@@ -221,6 +224,10 @@ class Plan(JsonDocument):
     def batches_of(self, lane: int) -> range:
         """The batches of a lane: dealt round-robin, so that all lanes end at about the same time."""
         return range(self.lanes.index(lane), self.batches, len(self.lanes))
+
+    def place_of(self, batch: int) -> tuple[int, int]:
+        """The pack of its lane in which the body of ``batch`` lies, and the line there, both from 0."""
+        return divmod(batch // len(self.lanes), BATCHES_PER_PACK)
 
 
 class RejectedRow(JsonDocument):

@@ -8,7 +8,8 @@ that nobody reads, and a second delivery starts again from the same pinned versi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from shared.destinations.store import DestinationStore
 from shared.exports.backoff import delay_s
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
-from shared.exports.model import Export, Plan, Problem, Status, Stop
+from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
 from shared.exports.problems import from_mailchimp_error, from_segment_error, unavailable
 from shared.exports.profiles import Counts, Profiles
 from shared.exports.sign_in import SignIns
@@ -40,8 +41,8 @@ from shared.storage import names
 from shared.storage.leases import HeldLease, LeaseLost, Leases
 
 _UPLOADS_AT_ONCE: Final = 8
-_UPLOADS_AHEAD: Final = 64
-"""Bodies that may wait for their upload: bounds the memory when storage is slower than DuckDB."""
+_UPLOADS_AHEAD: Final = 16
+"""Packs that may wait for their upload: bounds the memory when storage is slower than DuckDB."""
 
 _LOOK_FOR_STOP_EVERY_S: Final = 1.0
 
@@ -204,10 +205,9 @@ class Preparer:
             profiles.suppress(audience.archived)
             counts = profiles.counts(audience.tags)
             attempt = self._tools.new_id()
-            batches = self._write(export_id, attempt, profiles, audience, work_dir, check)
-        return self._tools.store.publish(
-            self._new_plan(export_id, destination, attempt, batches, counts, audience.tag_ids)
-        )
+            plan = self._new_plan(export_id, destination, attempt, counts, audience.tag_ids)
+            self._write(plan, profiles, audience, work_dir, check)
+        return self._tools.store.publish(plan)
 
     def _begin(self, export_id: str) -> tuple[Export, Destination]:
         """The export in status Preparing and its destination. Raises _StopRequested and Impossible."""
@@ -292,44 +292,41 @@ class Preparer:
 
     def _write(
         self,
-        export_id: str,
-        attempt: str,
+        plan: Plan,
         profiles: Profiles,
         audience: _Audience,
         work_dir: Path,
         check: Callable[[], None],
-    ) -> int:
-        """Write the bodies and the two lists that the end needs; returns the number of batches."""
+    ) -> None:
+        """Write the bodies and the two lists that the end needs."""
         documents = self._tools.store.documents
-        batches = 0
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
-            uploads: list[Future[str]] = []
-            for batch, body in profiles.bodies(audience.values, audience.tags):
-                uploads.append(pool.submit(documents.write, names.batch(export_id, attempt, batch), body))
-                batches += 1
-                if len(uploads) >= _UPLOADS_AHEAD:
-                    uploads.pop(0).result()
-                if batches % _UPLOADS_AHEAD == 0:
-                    check()
+            uploads: deque[Future[str]] = deque()
+            for place, number, pack in _packs(profiles.bodies(audience.values, audience.tags), len(plan.lanes)):
+                name = names.pack(plan.export_id, plan.attempt, plan.lanes[place], number)
+                uploads.append(pool.submit(documents.write, name, pack))
+                while len(uploads) > _UPLOADS_AHEAD:
+                    uploads.popleft().result()
+                check()
             profiles.write_members(work_dir / "members.parquet", audience.values)
             profiles.write_left_out(work_dir / "left-out.parquet")
-            documents.upload(names.members(export_id, attempt), work_dir / "members.parquet")
-            documents.upload(names.left_out(export_id, attempt), work_dir / "left-out.parquet")
+            documents.upload(names.members(plan.export_id, plan.attempt), work_dir / "members.parquet")
+            documents.upload(names.left_out(plan.export_id, plan.attempt), work_dir / "left-out.parquet")
             for upload in uploads:
                 upload.result()
-        return batches
 
     def _new_plan(
         self,
         export_id: str,
         destination: Destination,
         attempt: str,
-        batches: int,
         counts: Counts,
         tag_ids: Mapping[str, int],
     ) -> Plan:
         sign_in, audience = destination.sign_in, destination.audience
         assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
+        members = counts.books.members - counts.books.suppressed
+        batches = -(-members // MEMBERS_PER_BATCH)
         first = crc32(export_id.encode()) % self._max_connections  # small exports do not all use lane 0
         lanes = [(first + number) % self._max_connections for number in range(min(batches, self._max_connections))]
         return Plan(
@@ -341,7 +338,7 @@ class Preparer:
             secret_name=sign_in.secret_name,
             attempt=attempt,
             lanes=tuple(lanes),
-            members=counts.books.members - counts.books.suppressed,
+            members=members,
             batches=batches,
             tag_ids=dict(tag_ids),
             segments=counts.segments,
@@ -359,6 +356,25 @@ def _profiles() -> Iterator[tuple[Profiles, Path]]:
             yield profiles, Path(folder)
         finally:
             profiles.close()
+
+
+def _packs(bodies: Iterable[tuple[int, bytes]], lanes: int) -> Iterator[tuple[int, int, bytes]]:
+    """Deal the bodies to the lanes in turn and pack those of each lane; yields lane (from 0), pack and its bytes.
+
+    A body is one line: JSON writes line breaks inside texts as escapes.
+    """
+    waiting: list[list[bytes]] = [[] for _ in range(lanes)]
+    packs = [0] * lanes
+    for batch, body in bodies:
+        lane = batch % lanes
+        waiting[lane].append(body)
+        if len(waiting[lane]) == BATCHES_PER_PACK:
+            yield lane, packs[lane], b"\n".join(waiting[lane])
+            waiting[lane] = []
+            packs[lane] += 1
+    for lane, rest in enumerate(waiting):
+        if rest:
+            yield lane, packs[lane], b"\n".join(rest)
 
 
 def _fields_of(matching: DataMatching) -> list[str]:

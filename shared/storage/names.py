@@ -60,8 +60,9 @@ def batches(export_id: str, attempt: str) -> str:
     return f"{run(export_id)}batches/{attempt}/"
 
 
-def batch(export_id: str, attempt: str, number: int) -> str:
-    return f"{batches(export_id, attempt)}{number:05}.json"
+def pack(export_id: str, attempt: str, lane: int, number: int) -> str:
+    """Request bodies of one lane, a line each."""
+    return f"{batches(export_id, attempt)}{lane:02}/{number:05}.ndjson"
 
 
 def members(export_id: str, attempt: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dev.sandbox.control import SandboxControl
 from shared.destinations.model import DataMatching
 from shared.exports.model import Status
-from tests.integration.engine import Engine, people
+from shared.storage.names import PREPARE_QUEUE
+from tests.integration.engine import Engine, build_engine, people
+from tests.support import StorageAccount
 
 
 def test_every_profile_arrives_once_with_the_tags_of_its_segments(engine: Engine) -> None:
@@ -165,6 +168,32 @@ def test_exporting_again_creates_nobody_twice(engine: Engine) -> None:
     assert (first.books.created, first.books.updated) == (1200, 0)
     assert (second.books.created, second.books.updated) == (0, 1200)
     assert len(engine.members()) == 1200
+
+
+def test_a_lane_whose_time_is_used_goes_on_where_it_was(
+    storage_account: StorageAccount, sandbox: SandboxControl
+) -> None:
+    one_second = build_engine(storage_account.connection_string, sandbox, LANE_TIME_BUDGET_SECONDS="1")
+    sandbox.change_settings(latencyBaseMs=400)
+    one_second.write_segment("Readers", people(20_000))
+    view = one_second.run(one_second.destination(["Readers"]))
+    assert view.status is Status.SUCCESSFUL
+    assert view.books.created == 20_000
+    assert sum(call["kind"] == "batchSubscribe" for call in sandbox.calls()) == 40, "each batch is sent once"
+
+
+def test_fewer_connections_than_when_the_plan_was_made_send_everything_too(
+    storage_account: StorageAccount, sandbox: SandboxControl
+) -> None:
+    eight = build_engine(storage_account.connection_string, sandbox)
+    eight.write_segment("Readers", people(6_000))
+    export_id = eight.start(eight.destination(["Readers"]))
+    for queue, message in eight.receive([PREPARE_QUEUE]):
+        eight.handle(queue, message)
+    sandbox.change_settings(latencyBaseMs=100)
+    two = build_engine(storage_account.connection_string, sandbox, MAILCHIMP_MAX_CONNECTIONS="2")
+    assert two.work_until_ended(export_id).books.created == 6_000
+    assert sandbox.state()["maxOpenCalls"] <= 2
 
 
 def test_a_million_and_more_is_refused_before_the_first_call_with_the_count_of_each_segment(engine: Engine) -> None:
