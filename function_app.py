@@ -13,7 +13,7 @@ from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, poiso
 
 product = bootstrap(read_settings(os.environ))
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
-app = func.AsgiFunctionApp(app=product.api, http_auth_level=func.AuthLevel.ANONYMOUS)
+app = func.AsgiFunctionApp(app=product.asgi, http_auth_level=func.AuthLevel.ANONYMOUS)
 
 STORAGE = "AzureWebJobsStorage"
 

@@ -218,7 +218,8 @@ class Stack:
             "MAILCHIMP_CLIENT_SECRET": CLIENT_SECRET,
             "LOCAL_SECRET_KEY": secrets.token_urlsafe(32),
             "PUBLIC_URL": public_url,
-            "PYTHON_THREADPOOL_THREAD_COUNT": "24",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "24",  # these two as in infra/modules/functionapp.bicep
+            "MALLOC_ARENA_MAX": "2",
             **self._settings,
         }
 

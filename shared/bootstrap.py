@@ -11,10 +11,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from fastapi import FastAPI
-
-from shared.api.app import create_app
-from shared.api.services import Services
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.service import ExportService
@@ -33,7 +29,10 @@ from shared.storage.leases import Leases
 from shared.storage.names import STATE_CONTAINER
 from shared.storage.queues import Queues
 
-if TYPE_CHECKING:  # the engine brings DuckDB along; a process that only answers HTTP never imports it
+if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along, the API FastAPI
+    from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
+
     from shared.exports.finish import Finisher
     from shared.exports.lanes import Lanes
     from shared.exports.poison import Poison
@@ -107,8 +106,19 @@ class Product:
         self.documents.ensure_container()
         self._queues.ensure_queues()
 
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The HTTP API as an ASGI application, made at the first request.
+
+        FastAPI costs a fifth of a second to import, and on Flex Consumption the queue and timer functions run in
+        workers of their own, which never get a request.
+        """
+        await self.api(scope, receive, send)
+
     @cached_property
     def api(self) -> FastAPI:
+        from shared.api.app import create_app
+        from shared.api.services import Services
+
         readiness: dict[str, Callable[[], bool]] = {
             "storage": self.documents.reachable,
             "secretStore": self.secrets.reachable,

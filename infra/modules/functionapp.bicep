@@ -157,6 +157,8 @@ var platformSettings = {
   // Threads of one worker. The default on one core is 5, fewer than the messages the host hands out at a time: the
   // rest would wait inside the worker while their clock runs.
   PYTHON_THREADPOOL_THREAD_COUNT: '24'
+  // Without it glibc keeps freed memory apart for every thread: 590 instead of 410 MB at a million members (measured).
+  MALLOC_ARENA_MAX: '2'
   // modules/auth.bicep: the identity stands in for a client secret when people sign in with a browser.
   OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
   WEBSITE_AUTH_AAD_ALLOWED_TENANTS: tenant().tenantId

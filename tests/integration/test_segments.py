@@ -176,7 +176,7 @@ def test_csv_and_parquet_in_one_folder_are_not_exportable(container: ContainerCl
 
 def test_an_empty_plain_file_is_not_exportable(container: ContainerClient) -> None:
     container.upload_blob("empty/a.csv", b"")
-    assert "'empty/a.csv': is empty" in str(only(container).reason)
+    assert "'empty/a.csv' is empty" in str(only(container).reason)
 
 
 def test_a_model_that_is_absurdly_large_is_told_without_being_read(
@@ -216,16 +216,16 @@ def test_parquet_is_described_from_its_footer(container: ContainerClient) -> Non
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"f/a.csv": b"EMail,Name\n", "f/b.csv": b"EMail\n"}, "'f/b.csv': has other columns than 'f/a.csv'"),
+        ({"f/a.csv": b"EMail,Name\n", "f/b.csv": b"EMail\n"}, "'f/b.csv' has other columns than 'f/a.csv'"),
         (
             {"f/a.csv": b"EMail,Name\n", "f/b.csv": b"jane@a.example,Jane\n"},
-            "'f/b.csv', row 1: holds an e-mail address",
+            "Row 1 of 'f/b.csv' holds an e-mail address",
         ),
-        ({"f/a.csv": b'"EMail,Name\n'}, "'f/a.csv', row 1"),
+        ({"f/a.csv": b'"EMail,Name\n'}, "Row 1 of 'f/a.csv'"),
         ({"f/a.csv": b"\n1,2\n"}, "has no header line"),
-        ({"f/a.csv.gz": b"EMail\n"}, "'f/a.csv.gz': is not a gzip file"),
+        ({"f/a.csv.gz": b"EMail\n"}, "'f/a.csv.gz' is not a gzip file"),
         ({"f/a.csv": "Émail\n".encode("latin-1")}, "not valid in the encoding"),
-        ({"f/a.parquet": b"PAR1 and no more"}, "'f/a.parquet': is not a Parquet file"),
+        ({"f/a.parquet": b"PAR1 and no more"}, "'f/a.parquet' is not a Parquet file"),
         ({"f/a.parquet": b"PAR1" + b"\0" * 20 + b"\xff\xff\xff\0PAR1"}, "is not a Parquet file"),
     ],
 )

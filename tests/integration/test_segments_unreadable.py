@@ -82,7 +82,7 @@ def test_a_row_that_does_not_parse_is_told_without_its_contents(
     with pytest.raises(SourceUnreadable) as unreadable:
         load(container, pin(container, "Vip"), tmp_path)
     assert (unreadable.value.file, unreadable.value.row) == (file, row)
-    assert f"'{file}', row {row}: " in unreadable.value.message
+    assert f"Row {row} of '{file}' " in unreadable.value.message
     for text in (str(unreadable.value), repr(unreadable.value)):
         assert "Secret" not in text
         assert "a.example" not in text
@@ -100,7 +100,7 @@ def test_rows_are_found_by_number_far_into_a_file(container: ContainerClient, tm
 
 def test_a_mapped_column_that_a_file_lacks_is_told(container: ContainerClient, tmp_path: Path) -> None:
     container.upload_blob("a.csv", b"EMail,Name\na@a.example,Ann\n")
-    with pytest.raises(SourceUnreadable, match=r"'a\.csv': has no column 'FirstName'"):
+    with pytest.raises(SourceUnreadable, match=r"'a\.csv' has no column 'FirstName'"):
         load(container, pin(container, "a"), tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_files_of_a_folder_that_do_not_agree_are_told(
 ) -> None:
     container.upload_blob("f/1.csv", b"EMail,FirstName\na@a.example,Ann\n")
     container.upload_blob("f/2.csv", others)
-    with pytest.raises(SourceUnreadable, match=r"'f/2\.csv': has other columns than 'f/1\.csv'"):
+    with pytest.raises(SourceUnreadable, match=r"'f/2\.csv' has other columns than 'f/1\.csv'"):
         load(container, pin(container, "f"), tmp_path, ["EMail"])
 
 

@@ -20,6 +20,7 @@ PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host's telemetry",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the Python worker",
+    "MALLOC_ARENA_MAX": "the C library under the Python worker",
     "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID": "sign-in by the platform",
     "WEBSITE_AUTH_AAD_ALLOWED_TENANTS": "sign-in by the platform",
 }

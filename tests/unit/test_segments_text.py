@@ -131,7 +131,7 @@ def test_what_cannot_be_a_header_line_is_refused_without_its_contents(text: str)
 
 
 def test_a_header_without_end_is_refused() -> None:
-    with pytest.raises(SourceUnreadable, match="row 1"):
+    with pytest.raises(SourceUnreadable, match="Row 1"):
         head('a,"b\n' + "x" * 100)
     with pytest.raises(SourceUnreadable, match="longer than"):
         head("a" * (MAX_LINE + 1))
@@ -181,7 +181,7 @@ def test_the_careful_reader_names_the_row_and_not_its_contents(tmp_path: Path, b
 
 def test_columns_are_found_by_name_then_without_case() -> None:
     assert positions(["email", "EMAIL", "b"], ("Email", "email", "EMAIL", "B"), "x.csv") == (1, 2, 3)
-    with pytest.raises(SourceUnreadable, match=r"'x\.csv': has no column 'city'"):
+    with pytest.raises(SourceUnreadable, match=r"'x\.csv' has no column 'city'"):
         positions(["city"], ("Email",), "x.csv")
     with pytest.raises(SourceUnreadable, match="2 times"):
         positions(["EMAIL"], ("Email", "email"), "x.csv")
