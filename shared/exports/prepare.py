@@ -22,11 +22,11 @@ from zlib import crc32
 from shared import log
 from shared.destinations.model import AddressMatching, DataMatching, Destination
 from shared.destinations.store import DestinationStore
+from shared.exports import problems
 from shared.exports.backoff import delay_s
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
-from shared.exports.problems import from_mailchimp_error, from_segment_error, unavailable
 from shared.exports.profiles import Counts, Profiles
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -118,12 +118,12 @@ class Preparer:
         except Impossible as error:
             return self._stop(export_id, error.problem, error.status)
         except SegmentError as error:
-            return self._stop(export_id, from_segment_error(error))
+            return self._stop(export_id, problems.from_segment_error(error))
         except (Unavailable, LookupsBusy) as error:
             return self._wait(message, error)
         except MailchimpError as error:
             log.warning("prepare.refusedByMailchimp", export=export_id, **error.log_fields())
-            return self._stop(export_id, from_mailchimp_error(error))
+            return self._stop(export_id, problems.from_mailchimp_error(error))
         except LeaseLost:
             log.warning("prepare.leaseLost", export=export_id)
             return partial(self._tools.signals.prepare, export_id, delay_s=1)
@@ -172,7 +172,7 @@ class Preparer:
         resume_at = self._tools.now() + timedelta(seconds=wait)
 
         def show(export: Export) -> None:
-            export.problem, export.resume_at = unavailable(), resume_at
+            export.problem, export.resume_at = problems.unavailable(), resume_at
 
         self._tools.store.move(message.export_id, Status.WAITING, show)
         return partial(self._tools.signals.prepare, message.export_id, failures=failures, delay_s=wait)
@@ -221,14 +221,14 @@ class Preparer:
         if export is None or export.stop is not None or export.status is not Status.PREPARING:
             raise _StopRequested
         if store.claim(export.destination_id, export_id) != export_id:
-            raise Impossible(_already_running(), Status.SKIPPED)
+            raise Impossible(problems.already_running(), Status.SKIPPED)
         found = self._tools.destinations.find(export.destination_id)
         if found is None or found.destination.removed_at is not None:
-            raise Impossible(_removed())
+            raise Impossible(problems.removed())
         destination = found.destination
         steps = destination.missing_steps()
         if steps:
-            raise Impossible(_not_ready(steps))
+            raise Impossible(problems.not_ready(steps))
         return export, destination
 
     def _check_stop(self, export_id: str) -> None:
@@ -394,13 +394,13 @@ def _values(matching: DataMatching, fields: Sequence[str], known: Sequence[Merge
     for tag, source in matching.by_merge_tag().items():
         field = by_tag.get(tag)
         if field is None:
-            raise Impossible(_merge_field_gone(tag))
+            raise Impossible(problems.merge_field_gone(tag))
         if isinstance(source, AddressMatching):
             if field.type != "address":
-                raise Impossible(_merge_field_changed(tag, field.type))
+                raise Impossible(problems.merge_field_changed(tag, field.type))
             values.append(address_value(tag, {part: column[name] for part, name in source.parts().items()}))
         elif field.type == "address":
-            raise Impossible(_merge_field_changed(tag, field.type))
+            raise Impossible(problems.merge_field_changed(tag, field.type))
         else:
             options = field.options
             values.append(
@@ -417,39 +417,3 @@ def _tags(client: MailchimpClient, audience_id: str, segments: Sequence[str]) ->
         tag = known.get(segment.casefold()) or client.create_tag(audience_id, segment)
         found.append((tag.name, tag.id))
     return found
-
-
-def _already_running() -> Problem:
-    return Problem(
-        code="exportRunning",
-        message="Another export of this destination was running.",
-        action="Wait until it has ended, then export again.",
-    )
-
-
-def _removed() -> Problem:
-    return Problem(code="destinationRemoved", message="The destination was removed.", action=None)
-
-
-def _not_ready(steps: Sequence[str]) -> Problem:
-    return Problem(
-        code="destinationNotReady",
-        message=f"The destination is not ready. Still to do: {'; '.join(steps)}.",
-        action="Complete the destination, then export again.",
-    )
-
-
-def _merge_field_gone(tag: str) -> Problem:
-    return Problem(
-        code="mergeFieldMissing",
-        message=f"The audience has no merge field {tag}, which the data matching names.",
-        action="Add the merge field in Mailchimp, or take it out of the data matching. Nothing was sent.",
-    )
-
-
-def _merge_field_changed(tag: str, type_: str) -> Problem:
-    return Problem(
-        code="mergeFieldTypeChanged",
-        message=f"The merge field {tag} is of type {type_} now, which does not fit its data matching.",
-        action="Match the field again at the destination. Nothing was sent.",
-    )

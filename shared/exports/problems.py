@@ -1,6 +1,8 @@
-"""Turns errors of segments and of Mailchimp into what an export shows: a code, a sentence, what to do."""
+"""What an export shows when something is in its way: a code, a sentence, what to do about it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from shared.exports.model import Problem
 from shared.mailchimp import MailchimpError
@@ -40,4 +42,45 @@ def internal(doing: str) -> Problem:
         code="internalError",
         message=f"Something went wrong several times while {doing}.",
         action="Export again. If it happens again, look up the export's ID in the logs of the app.",
+    )
+
+
+def already_running() -> Problem:
+    """Two exports of a destination at a time: this one gives way."""
+    return Problem(
+        code="exportRunning",
+        message="Another export of this destination was running.",
+        action="Wait until it has ended, then export again.",
+    )
+
+
+def removed() -> Problem:
+    """The destination is gone, or going."""
+    return Problem(code="destinationRemoved", message="The destination was removed.", action=None)
+
+
+def not_ready(steps: Sequence[str]) -> Problem:
+    """``steps`` of the set-up are missing."""
+    return Problem(
+        code="destinationNotReady",
+        message=f"The destination is not ready. Still to do: {'; '.join(steps)}.",
+        action="Complete the destination, then export again.",
+    )
+
+
+def merge_field_gone(tag: str) -> Problem:
+    """The audience lost a merge field that is matched."""
+    return Problem(
+        code="mergeFieldMissing",
+        message=f"The audience has no merge field {tag}, which the data matching names.",
+        action="Add the merge field in Mailchimp, or take it out of the data matching. Nothing was sent.",
+    )
+
+
+def merge_field_changed(tag: str, type_: str) -> Problem:
+    """A merge field is of a type now that its matching does not fit."""
+    return Problem(
+        code="mergeFieldTypeChanged",
+        message=f"The merge field {tag} is of type {type_} now, which does not fit its data matching.",
+        action="Match the field again at the destination. Nothing was sent.",
     )

@@ -177,6 +177,13 @@ class Engine:
         """What the sandbox holds, by lower-case address."""
         return {member["email_address"].lower(): member for member in self.sandbox.members(AUDIENCE)}
 
+    def everybody_arrived(self, count: int, tag: str = "Readers") -> bool:
+        """Whether the sandbox holds exactly ``people(count)``, each with the tag."""
+        members = self.members()
+        return set(members) == {f"person{n}@mail.example" for n in range(count)} and all(
+            tag in member["tags"] for member in members.values()
+        )
+
     def rejected(self, export_id: str) -> list[dict[str, str]]:
         text = self.product.exports.rejected(export_id).decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text)))

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import threading
-from base64 import b64decode
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
-from azure.core.exceptions import ServiceResponseError
 from azure.storage.blob import BlobServiceClient
 
-from shared.exports.errors import RejectedExpired
 from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
-from shared.storage.documents import DocumentError, Documents
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import Engine, people
 from tests.support import wait_for
@@ -31,55 +23,6 @@ def export_with(engine: Engine, *faults: dict[str, object], count: int = 1200) -
     destination = engine.destination(["Readers"])
     engine.sandbox.set_faults(*faults)
     return engine.run(destination)
-
-
-def everybody_arrived(engine: Engine, count: int) -> bool:
-    members = engine.members()
-    return set(members) == {f"person{n}@mail.example" for n in range(count)} and all(
-        "Readers" in member["tags"] for member in members.values()
-    )
-
-
-class WriteFaults:
-    """Makes the n-th write of a function fail, for n = 1, 2, …, every other time after it took effect."""
-
-    def __init__(self, documents: Documents) -> None:
-        self.raised = 0
-        self._left = 0
-        self._lock = threading.Lock()
-        for name in ("create", "write", "replace", "upload", "delete"):
-            setattr(documents, name, self._faulty(getattr(documents, name)))
-
-    def _faulty(self, write: Callable[..., object]) -> Callable[..., object]:
-        def attempt(*arguments: object, **options: object) -> object:
-            with self._lock:
-                self._left -= 1
-                strikes, number = self._left == 0, self.raised
-            if strikes and number % 2:
-                with suppress(DocumentError):  # its answer is lost as well
-                    write(*arguments, **options)
-            if strikes:
-                self.raised += 1
-                raise ServiceResponseError("the answer was lost")
-            return write(*arguments, **options)
-
-        return attempt
-
-    def until_done(self, function: Callable[[], None]) -> None:
-        """Run ``function`` again and again, each time with the fault one write later, until nothing fails any more."""
-        for number in range(1, 60):
-            before = self.raised
-            with self._lock:
-                self._left = number
-            try:
-                function()
-            except ServiceResponseError:
-                continue
-            if self.raised == before:
-                with self._lock:
-                    self._left = 0
-                return
-        raise AssertionError("it never came through")
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -109,7 +52,7 @@ def test_a_poison_record_is_found_by_halving(engine: Engine, preset: dict[str, o
     view = export_with(engine, {"action": "problem", "match": match, **preset})
     assert (view.books.created, view.books.updated, view.books.rejected) == (1199, 0, 1)
     assert [line["email"] for line in engine.rejected(view.id)] == ["person700@mail.example"]
-    assert everybody_arrived(engine, 1200) is False
+    assert engine.everybody_arrived(1200) is False
     assert len(engine.members()) == 1199
 
 
@@ -129,19 +72,19 @@ def test_a_poison_record_is_found_by_halving(engine: Engine, preset: dict[str, o
 def test_a_call_with_unknown_outcome_is_made_again_and_said_so(engine: Engine, fault: dict[str, object]) -> None:
     view = export_with(engine, {**fault, "match": SUBSCRIBE, "count": 2})
     assert view.books.sent == view.books.created + view.books.updated == 1200
-    assert everybody_arrived(engine, 1200)
+    assert engine.everybody_arrived(1200)
     assert view.resent_batches >= 1
 
 
 def test_rows_that_a_reply_forgets_are_asked_for_again(engine: Engine) -> None:
     view = export_with(engine, {"action": "skipRows", "rows": 7, "match": SUBSCRIBE, "count": 1})
-    assert everybody_arrived(engine, 1200)
+    assert engine.everybody_arrived(1200)
     assert view.books.created == 1200
 
 
 def test_members_that_a_reply_hides_are_accounted_for(engine: Engine) -> None:
     view = export_with(engine, {"action": "hideRows", "rows": 3, "match": SUBSCRIBE, "count": 1})
-    assert everybody_arrived(engine, 1200)
+    assert engine.everybody_arrived(1200)
     assert (view.books.created, view.books.updated) == (1197, 3)
 
 
@@ -172,7 +115,7 @@ def test_an_outage_delays_the_export_and_shows_it_as_waiting(engine: Engine, fau
     view = engine.product.exports.get(export_id)
     assert view.status is Status.SUCCESSFUL
     assert view.problem is None
-    assert everybody_arrived(engine, 1200)
+    assert engine.everybody_arrived(1200)
 
 
 def test_a_long_outage_gives_the_connection_back_and_comes_again_by_message(engine: Engine) -> None:
@@ -309,146 +252,3 @@ def test_a_file_that_does_not_parse_ends_the_export_with_file_and_row(engine: En
     assert (view.problem.file, view.problem.row) == ("Readers.csv", 7)
     assert "cell" not in view.problem.message, "no contents of the file in the message"
     assert engine.sandbox.calls() == []
-
-
-# -- messages and crashes --------------------------------------------------------------------------------------------
-
-
-def test_messages_that_arrive_twice_change_nothing(engine: Engine) -> None:
-    engine.write_segment("Readers", people(1200))
-    export_id = engine.start(engine.destination(["Readers"]))
-    bodies: dict[str, list[bytes]] = {}
-    handle = engine.invoke
-
-    def twice(queue: str, body: bytes) -> None:
-        bodies.setdefault(queue, []).append(body)
-        handle(queue, body)
-        handle(queue, body)
-
-    engine.invoke = twice  # type: ignore[method-assign]
-    view = engine.work_until_ended(export_id)
-    for queue, earlier in bodies.items():
-        for body in earlier:
-            handle(queue, body)
-    assert view.status is Status.SUCCESSFUL
-    assert view.books.created == 1200
-    assert engine.product.exports.get(export_id) == view
-    assert sum(call["kind"] == "batchSubscribe" for call in engine.sandbox.calls()) == 3
-
-
-def test_lost_messages_are_made_up_for_by_the_sweeper(engine: Engine) -> None:
-    engine.write_segment("Readers", people(1200))
-    export_id = engine.start(engine.destination(["Readers"]))
-    later = datetime.now(UTC) + timedelta(minutes=5)
-    engine.receive()  # every message is lost as soon as it is sent …
-    object.__setattr__(engine.product.sweeper._tools, "now", lambda: later)
-    lost = 0
-    for _ in range(10):  # … and again at every stage: what the sweeper sends then is handled, what follows is lost
-        engine.product.sweeper.sweep()
-        for queue, message in engine.receive():
-            engine.handle(queue, message)
-        lost += len(engine.receive())
-        if engine.export(export_id).ended:
-            break
-    assert lost >= 2
-    view = engine.product.exports.get(export_id)
-    assert view.status is Status.SUCCESSFUL
-    assert everybody_arrived(engine, 1200)
-
-
-@pytest.mark.parametrize("queue", [PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE])
-def test_a_message_that_failed_too_often_ends_its_export_with_balanced_books(engine: Engine, queue: str) -> None:
-    engine.write_segment("Readers", people(1200))
-    export_id = engine.start(engine.destination(["Readers"]))
-    poison = engine.product.poison
-    for stage in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
-        for name, message in engine.receive([stage]):
-            if stage == queue:
-                engine.poison(stage, message)
-            else:
-                engine.handle(name, message)
-    assert poison is engine.product.poison
-    view = engine.work_until_ended(export_id)
-    assert view.status is Status.FAILED
-    assert view.problem is not None
-    assert view.problem.code == "internalError"
-
-
-def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:
-    engine.write_segment("Readers", people(600))
-    export_id = engine.start(engine.destination(["Readers"]))
-    seen: list[dict[str, object]] = []
-    for queue in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
-        seen += engine.messages(queue)
-        for name, message in engine.receive([queue]):
-            engine.handle(name, message)
-    assert [set(message) - {"v", "again", "failures"} for message in seen] == [
-        {"exportId"},
-        {"accountId", "lane"},
-        {"accountId", "lane"},
-        {"exportId"},
-    ]
-    assert engine.export(export_id).status is Status.SUCCESSFUL
-
-
-def test_profiles_of_old_exports_expire_and_what_is_younger_stays(engine: Engine) -> None:
-    engine.write_segment("Readers", [*people(5), {"EMail": "nobody", "FirstName": "", "LastName": ""}])
-    destination = engine.destination(["Readers"])
-    old, young = engine.run(destination), engine.run(destination)
-    long_ago = datetime.now(UTC) - timedelta(days=31)
-    engine.product.store.change(old.id, lambda export: setattr(export, "ended_at", long_ago))
-    assert engine.product.sweeper.expire() == 1
-    assert list(engine.product.documents.list(names.run(old.id))) == []
-    with pytest.raises(RejectedExpired):
-        engine.product.exports.rejected(old.id)
-    assert engine.product.exports.get(old.id).books.rows_read == 6, "the account of it stays"
-    assert len(engine.rejected(young.id)) == 1
-
-
-def test_an_export_that_never_began_has_an_empty_list_of_rejected_profiles(engine: Engine) -> None:
-    engine.write_segment("Readers", people(5))
-    destination = engine.destination(["Readers"])
-    engine.sandbox.revoke("sandbox-key-us1")
-    view = engine.run(destination)
-    assert view.status is Status.FAILED
-    assert engine.rejected(view.id) == []
-
-
-@pytest.mark.parametrize("queue", [PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE])
-def test_a_storage_fault_at_any_write_loses_nothing_and_counts_nothing_twice(engine: Engine, queue: str) -> None:
-    """Each write of a function fails once, before or after it took effect; the message is then delivered again."""
-    engine.write_segment("Readers", people(1200))
-    export_id = engine.start(engine.destination(["Readers"]))
-    documents = engine.product.documents
-    faults = WriteFaults(documents)
-    for stage in (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE):
-        for name, message in engine.receive([stage]):
-            if stage == queue:
-                faults.until_done(partial(engine.invoke, queue, b64decode(message.content)))
-            engine.handle(name, message)
-    assert faults.raised > 3
-    view = engine.work_until_ended(export_id, also=engine.product.sweeper.sweep)
-    assert view.status is Status.SUCCESSFUL
-    assert view.books.imbalances() == []
-    assert view.books.created + view.books.updated == 1200
-    assert everybody_arrived(engine, 1200)
-
-
-def test_an_outage_while_preparing_starts_no_second_preparation_beside_the_one_that_waits(engine: Engine) -> None:
-    engine.write_segment("Readers", people(10))
-    export_id = engine.start(engine.destination(["Readers"]))
-    engine.sandbox.set_faults({"action": "bare", "status": 503})
-    [(queue, message)] = engine.receive([PREPARE_QUEUE])
-    engine.handle(queue, message)
-    waiting = engine.export(export_id)
-    assert waiting.status is Status.WAITING
-    assert waiting.resume_at is not None
-    later = waiting.resume_at + timedelta(minutes=10)
-    engine.product.store.change(export_id, lambda export: setattr(export, "resume_at", later))
-    engine.invoke(PREPARE_QUEUE, f'{{"v":1,"exportId":"{export_id}"}}'.encode())
-    engine.product.sweeper.sweep()
-    assert len(engine.sandbox.calls()) == 1, "nobody asked Mailchimp again before it was time"
-
-    engine.sandbox.clear_faults()
-    engine.product.store.change(export_id, lambda export: setattr(export, "resume_at", datetime.now(UTC)))
-    assert engine.work_until_ended(export_id).status is Status.SUCCESSFUL
