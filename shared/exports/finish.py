@@ -164,7 +164,7 @@ class Finisher:
         """Take the export off the lists of what is going on, and delete the prepared bodies: they hold profiles."""
         documents = self._tools.store.documents
         if plan is not None:
-            documents.delete(names.work(plan.account_id, plan.export_id))
+            documents.delete(names.open_export(plan.account_id, plan.export_id))
         _delete_bodies(documents, export.id)
         documents.delete(names.active(export.id))
 

@@ -176,7 +176,7 @@ def open_shares(
 
     A plan is dealt to the lanes that were configured when it was made; if there are fewer now, one sends for several.
     """
-    for entry in store.documents.list(names.account_work(account)):
+    for entry in store.documents.list(names.open_exports(account)):
         export_id = entry.name.rsplit("/", 1)[1]
         plan = None if export_id in known else store.plan(export_id)
         if plan is None:

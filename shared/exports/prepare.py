@@ -149,7 +149,7 @@ class Preparer:
         log.event("export.prepared", export=plan.export_id, members=plan.members, batches=plan.batches)
         if not plan.lanes:
             return partial(self._tools.signals.finish, plan.export_id)
-        store.documents.write(names.work(plan.account_id, plan.export_id), b"")
+        store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
         connections = {lane % self._max_connections for lane in plan.lanes}
         return partial(self._tools.signals.wake_all, plan.account_id, sorted(connections))
 

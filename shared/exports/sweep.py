@@ -69,7 +69,7 @@ class Sweeper:
         if not open_lanes:
             self._tools.signals.finish(export.id)
             return
-        if not store.documents.exists(names.work(plan.account_id, plan.export_id)):
+        if not store.documents.exists(names.open_export(plan.account_id, plan.export_id)):
             self._tools.signals.prepare(export.id)  # the plan was made, but nobody was told
             return
         resting = {

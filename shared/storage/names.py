@@ -114,13 +114,13 @@ def account_lanes(account: str) -> str:
     return f"accounts/{account}/lanes/"
 
 
-def account_work(account: str) -> str:
-    return f"accounts/{account}/work/"
+def open_exports(account: str) -> str:
+    return f"accounts/{account}/open/"
 
 
-def work(account: str, export_id: str) -> str:
+def open_export(account: str, export_id: str) -> str:
     """Exists while the export has batches that the lanes of the account may send."""
-    return f"{account_work(account)}{export_id}"
+    return f"{open_exports(account)}{export_id}"
 
 
 def ledgers(destination_id: str) -> str:
