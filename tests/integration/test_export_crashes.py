@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import b64decode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,7 +13,7 @@ from functools import partial
 import pytest
 from azure.core.exceptions import ServiceResponseError
 
-from shared.exports.errors import RejectedExpired
+from shared.exports.errors import ExportRunning, RejectedExpired
 from shared.exports.model import Status
 from shared.storage import names
 from shared.storage.documents import DocumentError, Documents
@@ -200,3 +201,23 @@ def test_an_outage_while_preparing_starts_no_second_preparation_beside_the_one_t
     engine.sandbox.clear_faults()
     engine.product.store.change(export_id, lambda export: setattr(export, "resume_at", datetime.now(UTC)))
     assert engine.work_until_ended(export_id).status is Status.SUCCESSFUL
+
+
+def test_of_many_starts_at_the_same_moment_one_runs_and_the_others_leave_nothing_behind(engine: Engine) -> None:
+    engine.write_segment("Readers", people(10))
+    destination = engine.destination(["Readers"])
+    together = threading.Barrier(8)
+
+    def start(_: int) -> str | None:
+        together.wait()
+        try:
+            return engine.start(destination)
+        except ExportRunning:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        started = [export_id for export_id in pool.map(start, range(8)) if export_id is not None]
+    assert len(started) == 1
+    assert [export.id for export in engine.product.exports.list()] == started
+    assert [export.id for export in engine.product.store.active()] == started
+    assert engine.work_until_ended(started[0]).books.created == 10
