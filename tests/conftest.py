@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dev.azurite import Azurite, start_azurite
 from tests.support import StorageAccount
+
+# Machines are shared and noisy: no example fails for being slow.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 _ACCOUNTS = 500
 
