@@ -60,7 +60,8 @@ def finish_poison(message: func.QueueMessage) -> None:
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
     product.sweeper.sweep()
-    product.destinations.finish_removals()
+    product.removals.finish_removals()
+    product.destination_store.log_recent_changes()
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)

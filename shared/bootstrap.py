@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from shared.audit.log import AuditLog
+from shared.destinations.connections import Connections
+from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.service import ExportService
@@ -26,7 +29,7 @@ from shared.settings import Settings
 from shared.storage.clients import blob_service, queue_service
 from shared.storage.documents import Documents
 from shared.storage.leases import Leases
-from shared.storage.names import STATE_CONTAINER
+from shared.storage.names import AUDIT_CONTAINER, STATE_CONTAINER
 from shared.storage.queues import Queues
 
 if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along, the API FastAPI
@@ -68,8 +71,11 @@ class Product:
         self.settings = settings
         self._surroundings = surroundings
         now, new_id = surroundings.now, surroundings.new_id
-        container = blob_service(settings.storage).get_container_client(STATE_CONTAINER)
+        storage = blob_service(settings.storage)
+        container = storage.get_container_client(STATE_CONTAINER)
         self.documents = Documents(container)
+        self._audit_documents = Documents(storage.get_container_client(AUDIT_CONTAINER))
+        self.audit = AuditLog(self._audit_documents)
         self._queues = Queues(queue_service(settings.storage))
         self._segments_container = blob_service(settings.segments_storage).get_container_client(
             settings.segments_container
@@ -78,7 +84,7 @@ class Product:
         self._leases = Leases(container, surroundings.monotonic, settings.lane_lease_seconds)
         self._signals = Signals(self._queues)
         self.store = ExportStore(self.documents, now)
-        self.destination_store = DestinationStore(self.documents, now)
+        self.destination_store = DestinationStore(self.documents, self.audit, now, new_id)
         self._sign_ins = SignIns(self.destination_store, self.secrets)
         self._access = MailchimpAccess(
             self._leases,
@@ -89,21 +95,24 @@ class Product:
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
         self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
-        self.destinations = DestinationService(
+        self.connections = Connections(
             self.destination_store,
             self.secrets,
-            self.catalog,
             self._access,
-            self.exports,
             clock=now,
             new_id=new_id,
             api_url=settings.mailchimp_api_url,
         )
+        self.destinations = DestinationService(
+            self.destination_store, self.connections, self.catalog, self.exports, clock=now, new_id=new_id
+        )
+        self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
         self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
         self.documents.ensure_container()
+        self._audit_documents.ensure_container()
         self._queues.ensure_queues()
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,6 +136,8 @@ class Product:
             Services(
                 settings=self.settings,
                 destinations=self.destinations,
+                connections=self.connections,
+                removals=self.removals,
                 exports=self.exports,
                 segments=self.catalog,
                 schedule=self.schedule,

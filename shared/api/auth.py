@@ -18,10 +18,13 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from shared.api.errors import ApiError
+from shared.destinations.model import Destination
+from shared.people import Person
 
 PRINCIPAL_HEADER: Final = "x-ms-client-principal"
 _MAX_HEADER_CHARACTERS: Final = 64 * 1024
 _ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+_ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
 _NAME_CLAIMS: Final = (
     "preferred_username",
     "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn",
@@ -51,11 +54,11 @@ class Role(IntEnum):
 class Principal:
     """The caller. ``role`` is the highest one, None for somebody who is signed in but has no role."""
 
-    name: str
+    person: Person
     role: Role | None
 
 
-LOCAL_USER: Final = Principal("local user", Role.ADMINISTRATOR)
+LOCAL_USER: Final = Principal(Person(id="local", name="local user"), Role.ADMINISTRATOR)
 
 
 def read_principal(header: str) -> Principal | None:
@@ -70,7 +73,14 @@ def read_principal(header: str) -> Principal | None:
     role_claims = _ROLE_CLAIMS | {payload.get("role_typ")}
     by_title = {role.title: role for role in Role}
     roles = [by_title[value] for kind, value in claims if kind in role_claims and value in by_title]
-    return Principal(_name(payload, claims), max(roles, default=None))
+    person = Person(id=_object_id(claims), name=_name(payload, claims))
+    return Principal(person, max(roles, default=None))
+
+
+def _object_id(claims: list[tuple[Any, Any]]) -> str:
+    """What tells callers apart: the object ID in Entra ID; empty where the platform names none, or more than one."""
+    found = {value for kind, value in claims if kind in _ID_CLAIMS and isinstance(value, str) and value.strip()}
+    return found.pop()[:64] if len(found) == 1 else ""
 
 
 def _name(payload: dict[str, Any], claims: list[tuple[Any, Any]]) -> str:
@@ -106,6 +116,18 @@ def require_role(principal: Principal, role: Role, what: str) -> None:
             "roleMissing",
             f"{what} needs the role {role.title}. Ask an administrator of the app to assign it to you in Entra ID.",
         )
+
+
+def require_open(destination: Destination, principal: Principal) -> None:
+    """Raise a 403 unless an administrator asks, or a contributor whom the destination was given."""
+    if may(principal, Role.ADMINISTRATOR) or destination.is_open_to(principal.person):
+        return
+    raise ApiError(
+        403,
+        "notShared",
+        f"The destination '{destination.display_name}' was not given to you. Ask an administrator of the app to add "
+        "you to its contributors.",
+    )
 
 
 Viewer = Annotated[Principal, Depends(require(Role.VIEWER))]

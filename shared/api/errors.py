@@ -68,6 +68,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     destinations.DestinationNameTaken: 409,
     destinations.ConsentRequired: 422,
     destinations.NotConnected: 409,
+    destinations.ConfirmationNeeded: 409,
     destinations.SignInRefused: 422,
     destinations.ConfigurationInvalid: 422,
     exports.ExportError: 400,

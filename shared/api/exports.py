@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from shared.api.auth import Contributor, Viewer
+from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
 from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
 from shared.api.services import Services
-from shared.destinations.errors import DestinationBeingRemoved
-from shared.destinations.requests import Request
+from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound
+from shared.destinations.model import Destination
 from shared.exports.model import Status
 from shared.exports.view import ExportView
+from shared.requests import Request
 from shared.schedule.run_all import SkippedDestination, start_all
 from shared.storage.json_documents import JsonDocument
 
@@ -62,12 +63,13 @@ def routes(services: Services) -> APIRouter:
     ) -> ExportView:
         """Export one destination now. Follow the address in Operation-Location until the export has ended."""
         destination = services.destinations.get(destination_id).destination
-        if destination.removed_at is not None:
+        require_open(destination, user)
+        if destination.removal is not None:
             raise DestinationBeingRemoved(destination_id)
         export = exports.start(
             destination,
             trigger="onDemand",
-            requested_by=user.name,
+            requested_by=user.person,
             idempotency_key=request_key(idempotency_key),
         )
         return follow(export, response)
@@ -76,12 +78,12 @@ def routes(services: Services) -> APIRouter:
     def start_all_exports(
         user: Contributor, idempotency_key: IdempotencyKey = None, _: NoBody = None
     ) -> StartedExports:
-        """Export all destinations that are ready and have no export running."""
+        """Export all destinations that are ready and have no export running; for a contributor, those given to them."""
         started = start_all(
-            services.destinations.list(),
+            [each for each in services.destinations.list() if _is_open(each, user)],
             exports,
             trigger="onDemand",
-            requested_by=user.name,
+            requested_by=user.person,
             idempotency_key=request_key(idempotency_key),
         )
         return StartedExports(started=started.exports, skipped=started.skipped)
@@ -104,15 +106,17 @@ def routes(services: Services) -> APIRouter:
     @router.post("/exports/{exportId}/cancel", status_code=202)
     def cancel_export(export_id: ExportId, user: Contributor, response: Response, _: NoBody = None) -> ExportView:
         """End an export early: within one batch per lane, with its books closed."""
-        return follow(exports.cancel(export_id, user.name), response)
+        _require_given(services, exports.get(export_id), user)
+        return follow(exports.cancel(export_id, user.person), response)
 
     @router.get(
         "/exports/{exportId}/rejected",
         response_class=Response,
         responses={200: {"content": {"text/csv": {}}, "description": "The rejected profiles, one a row."}},
     )
-    def get_rejected_profiles(export_id: ExportId, _: Contributor) -> Response:
+    def get_rejected_profiles(export_id: ExportId, user: Contributor) -> Response:
         """The profiles that were not taken, with the reason, as CSV. Personal data: not for viewers."""
+        _require_given(services, exports.get(export_id), user)
         return Response(
             exports.rejected(export_id),
             media_type="text/csv; charset=utf-8",
@@ -120,3 +124,19 @@ def routes(services: Services) -> APIRouter:
         )
 
     return router
+
+
+def _is_open(destination: Destination, user: Principal) -> bool:
+    return may(user, Role.ADMINISTRATOR) or destination.is_open_to(user.person)
+
+
+def _require_given(services: Services, export: ExportView, user: Principal) -> None:
+    """A contributor reaches an export through its destination; those of removed ones are the administrators'."""
+    if may(user, Role.ADMINISTRATOR):
+        return
+    try:
+        destination = services.destinations.get(export.destination_id).destination
+    except DestinationNotFound:
+        require_role(user, Role.ADMINISTRATOR, "An export of a removed destination")
+        return
+    require_open(destination, user)

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from shared.api.auth import Administrator, Viewer
 from shared.api.services import Services
-from shared.schedule.model import ScheduleRequest, StoredSchedule
+from shared.schedule.model import StoredSchedule
+from shared.schedule.requests import ScheduleRequest
 
 
 def routes(services: Services) -> APIRouter:
@@ -21,6 +22,6 @@ def routes(services: Services) -> APIRouter:
     @router.put("")
     def set_schedule(body: ScheduleRequest, user: Administrator) -> StoredSchedule:
         """Replace the schedule. Times are the clock's on the wall of the time zone, across daylight saving."""
-        return services.schedule.put(body, user.name)
+        return services.schedule.put(body, user.person)
 
     return router

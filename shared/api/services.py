@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
+from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.exports.model import Status
 from shared.exports.view import ExportView
+from shared.people import Person
 from shared.schedule.service import ScheduleService
 from shared.settings import Settings
 
@@ -34,7 +37,7 @@ class Exports(Protocol):
         destination: Destination,
         *,
         trigger: Literal["onDemand", "scheduled"],
-        requested_by: str,
+        requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView: ...
 
@@ -44,7 +47,7 @@ class Exports(Protocol):
         self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
     ) -> list[ExportView]: ...
 
-    def cancel(self, export_id: str, requested_by: str) -> ExportView: ...
+    def cancel(self, export_id: str, requested_by: Person) -> ExportView: ...
 
     def rejected(self, export_id: str) -> bytes: ...
 
@@ -59,6 +62,8 @@ class Services:
 
     settings: Settings
     destinations: DestinationService
+    connections: Connections
+    removals: Removals
     exports: Exports
     segments: Segments
     schedule: ScheduleService

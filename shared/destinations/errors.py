@@ -8,6 +8,7 @@ DestinationError
  ├ ConsentRequired         nobody agreed that profiles leave for Mailchimp
  ├ NotConnected            there is no Mailchimp sign-in yet, or it was refused
  ├ SignInRefused           Mailchimp does not accept the API key
+ ├ ConfirmationNeeded      a change with consequences was not confirmed
  └ ConfigurationInvalid    audience, data matching or segments do not fit; holds every finding
 """
 
@@ -93,7 +94,7 @@ class NotConnected(DestinationError):
 
     def __init__(self, destination_id: str, *, again: bool) -> None:
         state = "has to sign in to Mailchimp again" if again else "is not signed in to Mailchimp"
-        super().__init__(f"Destination '{destination_id}' {state}. Sign in first (PUT …/api-key).")
+        super().__init__(f"Destination '{destination_id}' {state}. Sign in first (POST …/authorize or PUT …/api-key).")
 
 
 class SignInRefused(DestinationError):
@@ -101,6 +102,20 @@ class SignInRefused(DestinationError):
 
     code = "signInRefused"
     target = "apiKey"
+
+
+class ConfirmationNeeded(DestinationError):
+    """Raised when the audience of a destination that has exported is changed without ``confirm``."""
+
+    code = "confirmationNeeded"
+    target = "audienceId"
+
+    def __init__(self, old: str, new: str | None) -> None:
+        where = f"The next export goes to '{new}' in full. " if new else ""
+        super().__init__(
+            f"This destination has exported to the audience '{old}'. Contacts and tags that it made there stay, and "
+            f'are no longer updated. {where}To change the audience all the same, send "confirm": true.'
+        )
 
 
 class ConfigurationInvalid(DestinationError):

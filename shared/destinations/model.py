@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from shared.audit.model import AuditRecord
+from shared.people import Person
+from shared.schedule.rules import DestinationSchedule
 from shared.storage.json_documents import JsonDocument
 
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -17,33 +20,57 @@ MergeTag = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,50}$")]
 
 
 class SignInState(StrEnum):
-    """``signInAgain``: Mailchimp refused the secret; nothing runs until somebody signs in again."""
+    """``needsAuthentication``: Mailchimp refused the secret; nothing runs until somebody signs in again."""
 
     NOT_CONNECTED = "notConnected"
     CONNECTED = "connected"
-    SIGN_IN_AGAIN = "signInAgain"
+    NEEDS_AUTHENTICATION = "needsAuthentication"
+
+
+class MemberStatus(StrEnum):
+    """The status that new members get. Those that the audience knows keep theirs, whatever is chosen here.
+
+    ``pending``: Mailchimp mails everyone a request to confirm (Marketing API, lists: ``status_if_new``).
+    """
+
+    SUBSCRIBED = "subscribed"
+    TRANSACTIONAL = "transactional"
+    PENDING = "pending"
 
 
 class Consent(JsonDocument):
-    """Who agreed, when, and to which version of the text, that profiles leave for Mailchimp."""
+    """Who agreed, when, and to which version of the text, that profiles leave for Mailchimp; and who withdrew it."""
 
     agreed_by: str
     agreed_at: datetime
     text_version: str
+    withdrawn_by: str | None = None
+    withdrawn_at: datetime | None = None
+
+
+class ExportUser(Person):
+    """The person in whose name the destination exports ("Add yourself as export user")."""
+
+    added_at: datetime
 
 
 class SignIn(JsonDocument):
-    """The connection to a Mailchimp account. The secret itself lies in the secret store under ``secret_name``."""
+    """The connection to a Mailchimp account. The secret itself lies in the secret store under ``secret_name``.
+
+    ``problem``: why Mailchimp refused it, while the state is ``needsAuthentication``.
+    """
 
     state: SignInState = SignInState.NOT_CONNECTED
     method: Literal["apiKey", "oauth"] | None = None
     account_id: str | None = None
     account_name: str | None = None
+    role: str | None = None
     api_root: str | None = None
     secret_name: str | None = None
     secret_hint: str | None = None
     connected_at: datetime | None = None
     connected_by: str | None = None
+    problem: str | None = None
 
 
 class ChosenAudience(JsonDocument):
@@ -90,10 +117,30 @@ class SetUpWarning(JsonDocument):
     target: str
 
 
+class TagsOnRemoval(StrEnum):
+    """What happens to the tags we set when the destination is removed."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+
+
+class Removal(JsonDocument):
+    """A removal that is going on. ``tags_left`` counts the memberships in tags that still have to be taken away, null
+    before they are counted; ``problem`` says what the removal waits for."""
+
+    requested_by: Person
+    requested_at: datetime
+    tags: TagsOnRemoval = TagsOnRemoval.KEEP
+    tags_left: int | None = None
+    problem: str | None = None
+
+
 class Destination(JsonDocument):
     """One configured export destination; stored at ``destinations/{id}.json``.
 
-    ``warnings`` are those of the last look at the audience. ``removed_at`` is set while its removal is going on.
+    ``warnings`` are those of the last look at the audience. ``contributors`` may configure and run it beside the
+    administrators; ``every_contributor`` opens it to all who have that role. ``last_change`` is the record of the
+    change that made this version: it is stored with the change, and then copied to the audit log.
     """
 
     id: str
@@ -103,27 +150,39 @@ class Destination(JsonDocument):
     audience: ChosenAudience | None = None
     data_matching: DataMatching | None = None
     segments: tuple[str, ...] = ()
-    export_user: str | None = None
+    member_status: MemberStatus = MemberStatus.SUBSCRIBED
+    export_user: ExportUser | None = None
+    enabled: bool = True
+    schedule: DestinationSchedule = Field(default_factory=DestinationSchedule)
+    contributors: tuple[Person, ...] = ()
+    every_contributor: bool = False
     warnings: tuple[SetUpWarning, ...] = ()
-    removed_at: datetime | None = None
+    removal: Removal | None = None
     created_at: datetime
     created_by: str
     updated_at: datetime
     updated_by: str
+    last_change: AuditRecord | None = None
 
     def missing_steps(self) -> list[str]:
         """What has to be done before an export can start, in the words of the portal; empty when it is ready."""
-        steps = []
-        if self.removed_at is not None:
+        if self.removal is not None:
             return ["nothing: the destination is being removed"]
-        if self.sign_in.state is SignInState.NOT_CONNECTED:
-            steps.append("sign in to Mailchimp")
-        if self.sign_in.state is SignInState.SIGN_IN_AGAIN:
-            steps.append("sign in to Mailchimp again")
-        if self.audience is None:
-            steps.append("choose an audience")
-        if self.data_matching is None:
-            steps.append("match the Email field")
-        if not self.segments:
-            steps.append("choose at least one segment")
-        return steps
+        return [
+            sentence
+            for missing, sentence in (
+                (not self.enabled, "enable the destination: it was disabled"),
+                (self.consent.withdrawn_at is not None, "agree to data privacy and compliance: it was withdrawn"),
+                (self.sign_in.state is SignInState.NOT_CONNECTED, "sign in to Mailchimp"),
+                (self.sign_in.state is SignInState.NEEDS_AUTHENTICATION, "sign in to Mailchimp again"),
+                (self.audience is None, "choose an audience"),
+                (self.export_user is None, "add yourself as export user"),
+                (self.data_matching is None, "match the Email field"),
+                (not self.segments, "choose at least one segment"),
+            )
+            if missing
+        ]
+
+    def is_open_to(self, person: Person) -> bool:
+        """Whether a contributor may configure and run the destination."""
+        return self.every_contributor or any(person.id and person.id == each.id for each in self.contributors)

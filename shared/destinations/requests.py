@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
 )
-from pydantic.alias_generators import to_camel
 
-from shared.destinations.model import MergeTag
-
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+from shared.destinations.model import MemberStatus, MergeTag
+from shared.people import Person
+from shared.requests import PRINTABLE, Request, TrueOrFalse
+from shared.schedule.requests import DestinationScheduleRequest
 
 MAX_SEGMENTS: Final = 200
+MAX_CONTRIBUTORS: Final = 200
 MAX_MERGE_FIELDS: Final = 80
 """An audience has at most 30 merge fields, 80 on the highest plan (Mailchimp help, "Limits on merge fields")."""
 
 
-def _is_printable(text: str) -> str:
-    if _CONTROL.search(text):
-        raise ValueError("must not hold control characters")
-    return text
-
-
-def _is_true_or_false(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueError only
-    return value
-
-
-PRINTABLE: Final = AfterValidator(_is_printable)
-DisplayName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), PRINTABLE]
+DisplayName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), PRINTABLE]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512), PRINTABLE]
 """The name of a segment or of one of its fields, as the source gives it: blanks count."""
-
-
-class Request(BaseModel):
-    """The base of all request bodies."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=False, extra="forbid", frozen=True)
 
 
 class ConsentRequest(Request):
     """Agreement to the text of ``GET /api/consent-text``."""
 
-    agreed: Annotated[bool, BeforeValidator(_is_true_or_false)]
+    agreed: TrueOrFalse
 
 
 class DestinationRequest(Request):
@@ -61,6 +38,14 @@ class DestinationRequest(Request):
 
     display_name: DisplayName
     consent: ConsentRequest | None = None
+
+
+class DuplicateRequest(Request):
+    """A copy of a destination. ``shareSignIn``: connected to the same Mailchimp account."""
+
+    display_name: DisplayName
+    consent: ConsentRequest | None = None
+    share_sign_in: TrueOrFalse = False
 
 
 class ApiKeyRequest(Request):
@@ -99,10 +84,29 @@ class DataMatchingRequest(Request):
     merge_fields: Annotated[dict[MergeTag, MatchedTo], Field(max_length=MAX_MERGE_FIELDS)] = Field(default_factory=dict)
 
 
+class PersonRequest(Request):
+    """A contributor: the object ID in Entra ID, and a name for people to read."""
+
+    id: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), PRINTABLE]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), PRINTABLE]
+
+    def person(self) -> Person:
+        return Person(id=self.id, name=self.name)
+
+
 class DestinationPatch(Request):
-    """A change of a destination. What is left out stays; null clears the audience or the data matching."""
+    """A change of a destination. What is left out stays; null clears the audience or the data matching.
+
+    ``confirm``: change the audience although the destination has exported to the present one.
+    """
 
     display_name: DisplayName | None = None
     audience_id: Annotated[str, StringConstraints(min_length=1, max_length=64), PRINTABLE] | None = None
     data_matching: DataMatchingRequest | None = None
     segments: Annotated[tuple[Name, ...], Field(max_length=MAX_SEGMENTS)] | None = None
+    member_status: MemberStatus | None = None
+    enabled: TrueOrFalse | None = None
+    schedule: DestinationScheduleRequest | None = None
+    contributors: Annotated[tuple[PersonRequest, ...], Field(max_length=MAX_CONTRIBUTORS)] | None = None
+    every_contributor: TrueOrFalse | None = None
+    confirm: TrueOrFalse | None = None

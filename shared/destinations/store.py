@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
+from unicodedata import normalize
 
-from shared.destinations.errors import DestinationBeingRemoved, DestinationChanged, DestinationNotFound
+from shared.audit.log import AuditLog
+from shared.audit.model import AuditRecord, record_id
+from shared.destinations.changes import changes
+from shared.destinations.errors import (
+    DestinationBeingRemoved,
+    DestinationChanged,
+    DestinationNameTaken,
+    DestinationNotFound,
+)
 from shared.destinations.model import Destination, SignInState
+from shared.people import MAILCHIMP, Person
 from shared.storage import names
-from shared.storage.documents import Changed, Documents
+from shared.storage.documents import AlreadyExists, Changed, Documents
+from shared.storage.json_documents import JsonDocument
 
-_TRIES = 8
+_TRIES: Final = 8
+_CLAIM_COUNTS: Final = timedelta(seconds=60)
+"""How long a name stays claimed by somebody whose destination does not show it (yet)."""
+_RECORDS_LOOKED_AFTER: Final = timedelta(hours=1)
+"""A record that a crash kept from the log is written by the app's timer, which runs every minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +39,32 @@ class StoredDestination:
     etag: str
 
 
-class DestinationStore:
-    """Reads and changes destinations. The engine of exports needs no more than this."""
+class _NameClaim(JsonDocument):
+    """The content of ``names/…``: who has a display name."""
 
-    def __init__(self, documents: Documents, clock: Callable[[], datetime]) -> None:
+    destination_id: str
+    claimed_at: datetime
+
+
+def _normalized(display_name: str) -> str:
+    return normalize("NFKC", display_name).strip().casefold()
+
+
+class DestinationStore:
+    """Reads and changes destinations. The engine of exports needs no more than this.
+
+    Every change is recorded. The record is stored with the changed destination, in one write, and copied to the audit
+    log afterwards; whoever changes it next, or the timer, makes sure of the copy. So no change goes without a record,
+    and no record tells of a change that was not made.
+    """
+
+    def __init__(
+        self, documents: Documents, audit: AuditLog, clock: Callable[[], datetime], new_id: Callable[[], str]
+    ) -> None:
         self.documents = documents
+        self._audit = audit
         self._clock = clock
+        self._new_id = new_id
 
     def find(self, destination_id: str) -> StoredDestination | None:
         found = self.documents.read(names.destination(destination_id))
@@ -40,6 +77,13 @@ class DestinationStore:
             raise DestinationNotFound(destination_id)
         return found
 
+    def require(self, destination_id: str) -> StoredDestination:
+        """The destination, if it is there to stay. Raises DestinationNotFound, DestinationBeingRemoved."""
+        found = self.get(destination_id)
+        if found.destination.removal is not None:
+            raise DestinationBeingRemoved(destination_id)
+        return found
+
     def all(self) -> Iterator[StoredDestination]:
         """Every destination, in the order of their IDs."""
         for entry in list(self.documents.list(names.DESTINATIONS_PREFIX)):
@@ -47,35 +91,120 @@ class DestinationStore:
             if found is not None:  # removed since the listing
                 yield StoredDestination(Destination.from_bytes(found.data), found.etag)
 
-    def create(self, destination: Destination) -> StoredDestination:
+    # -- names -----------------------------------------------------------------------------------------------
+
+    def claim_name(self, display_name: str, destination_id: str) -> None:
+        """Take the display name for this destination; case makes no difference. Raises DestinationNameTaken.
+
+        The claim is a blob of its own, created if absent: of two who ask at once, one gets the name.
+        """
+        name = names.display_name(_normalized(display_name))
+        wanted = _NameClaim(destination_id=destination_id, claimed_at=self._clock()).to_bytes()
+
+        def take(data: bytes) -> bytes | None:
+            return None if self._is_held(_NameClaim.from_bytes(data), display_name, destination_id) else wanted
+
+        while True:
+            with suppress(AlreadyExists):
+                self.documents.create(name, wanted)
+                return
+            held = self.documents.update(name, take)
+            if held is not None:
+                if _NameClaim.from_bytes(held).destination_id != destination_id:
+                    raise DestinationNameTaken(display_name)
+                return
+
+    def _is_held(self, claim: _NameClaim, display_name: str, destination_id: str) -> bool:
+        """Whether the holder of a claim has the name, or may be about to."""
+        if claim.destination_id == destination_id or self._clock() - claim.claimed_at < _CLAIM_COUNTS:
+            return True
+        holder = self.find(claim.destination_id)
+        return holder is not None and _normalized(holder.destination.display_name) == _normalized(display_name)
+
+    def release_name(self, display_name: str, destination_id: str) -> None:
+        """Give the name free, unless it is the destination's present one."""
+        found = self.find(destination_id)
+        if found is not None and _normalized(found.destination.display_name) == _normalized(display_name):
+            return
+        name = names.display_name(_normalized(display_name))
+        claim = self.documents.read(name)
+        if claim is not None and _NameClaim.from_bytes(claim.data).destination_id == destination_id:
+            with suppress(Changed):
+                self.documents.delete(name, claim.etag)
+
+    # -- change ----------------------------------------------------------------------------------------------
+
+    def create(self, destination: Destination, by: Person) -> StoredDestination:
+        destination.last_change = self._record(None, destination, by, "destination.created")
         etag = self.documents.create(names.destination(destination.id), destination.to_bytes())
+        self._log(destination)
         return StoredDestination(destination, etag)
 
     def change(
-        self, destination_id: str, change: Callable[[Destination], Destination], if_match: str | None = None
+        self,
+        destination_id: str,
+        change: Callable[[Destination], Destination],
+        if_match: str | None = None,
+        *,
+        by: Person,
+        action: str,
+        even_removed: bool = False,
     ) -> StoredDestination:
         """Store what ``change`` makes of the newest version. It gets a copy, may run again, and may raise.
 
         ``if_match``: the ETag that the newest version must have. Without it the change is repeated on whatever
-        somebody else wrote meanwhile. Raises DestinationNotFound, DestinationBeingRemoved, DestinationChanged.
+        somebody else wrote meanwhile. ``by`` and ``action`` go into the record of the change. ``even_removed``: also
+        when its removal has begun. Raises DestinationNotFound, DestinationBeingRemoved, DestinationChanged.
         """
         for _ in range(_TRIES):
             found = self.get(destination_id)
             if if_match is not None and found.etag != if_match:
                 raise DestinationChanged(destination_id)
-            if found.destination.removed_at is not None:
+            if found.destination.removal is not None and not even_removed:
                 raise DestinationBeingRemoved(destination_id)
             wanted = change(found.destination.model_copy(deep=True))
             if wanted == found.destination:
                 return found
+            wanted.updated_at, wanted.updated_by = self._clock(), by.name
+            wanted.last_change = self._record(found.destination, wanted, by, action) or found.destination.last_change
+            self._log(found.destination)
             try:
                 etag = self.documents.replace(names.destination(destination_id), wanted.to_bytes(), found.etag)
             except Changed:
                 continue
+            self._log(wanted)
             return StoredDestination(wanted, etag)
         raise DestinationChanged(destination_id)
 
-    def mark_sign_in_again(self, destination_id: str, secret_name: str | None = None) -> None:
+    def _record(self, before: Destination | None, after: Destination, by: Person, action: str) -> AuditRecord | None:
+        """The record of a change; None where nothing of the configuration changed."""
+        found = changes(before, after)
+        if not found:
+            return None
+        now = self._clock()
+        return AuditRecord(
+            id=record_id(now, self._new_id()),
+            at=now,
+            who=by,
+            action=action,
+            target_type="destination",
+            target_id=after.id,
+            target_name=after.display_name,
+            changes=found,
+        )
+
+    def _log(self, destination: Destination) -> None:
+        if destination.last_change is not None:
+            self._audit.append(destination.last_change)
+
+    def log_recent_changes(self) -> None:
+        """Copy records that a crash may have kept from the audit log; for the app's timer."""
+        for stored in self.all():
+            record = stored.destination.last_change
+            if record is not None and self._clock() - record.at < _RECORDS_LOOKED_AFTER:
+                self._audit.append(record)
+
+    def mark_needs_authentication(self, destination_id: str, problem: str, secret_name: str | None = None) -> None:
         """Note that Mailchimp refused the sign-in; nothing starts until somebody signs in again.
 
         ``secret_name``: the secret that was refused. Somebody may have signed in again since: then all is well.
@@ -85,15 +214,29 @@ class DestinationStore:
         def mark(destination: Destination) -> Destination:
             sign_in = destination.sign_in
             if sign_in.state is SignInState.CONNECTED and secret_name in {None, sign_in.secret_name}:
-                sign_in.state = SignInState.SIGN_IN_AGAIN
-                destination.updated_at = self._clock()
-                destination.updated_by = "Mailchimp"
+                sign_in.state, sign_in.problem = SignInState.NEEDS_AUTHENTICATION, problem
             return destination
 
         try:
-            self.change(destination_id, mark)
+            self.change(destination_id, mark, by=MAILCHIMP, action="destination.signInRefused")
         except (DestinationNotFound, DestinationBeingRemoved):
             return
 
-    def delete(self, destination_id: str) -> None:
-        self.documents.delete(names.destination(destination_id))
+    def delete(self, destination: Destination, by: Person, detail: str | None = None) -> None:
+        """Delete the destination, after its end was recorded. ``detail``: what of it is left elsewhere."""
+        self._log(destination)
+        asked_at = destination.removal.requested_at if destination.removal else self._clock()
+        self._audit.append(
+            AuditRecord(
+                id=record_id(asked_at, f"{destination.id}-removed"),
+                at=self._clock(),
+                who=by,
+                action="destination.removed",
+                target_type="destination",
+                target_id=destination.id,
+                target_name=destination.display_name,
+                detail=detail,
+            )
+        )
+        self.documents.delete(names.destination(destination.id))
+        self.release_name(destination.display_name, destination.id)

@@ -7,7 +7,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.destinations.model import ChosenAudience, Consent, DataMatching, Destination, SetUpWarning, SignInState
+from shared.destinations.model import (
+    ChosenAudience,
+    Consent,
+    DataMatching,
+    Destination,
+    ExportUser,
+    MemberStatus,
+    Removal,
+    SetUpWarning,
+    SignInState,
+)
+from shared.people import Person
+from shared.schedule.rules import DestinationSchedule
 from shared.storage.json_documents import JsonDocument
 
 
@@ -18,9 +30,11 @@ class SignInView(JsonDocument):
     method: Literal["apiKey", "oauth"] | None = None
     account_id: str | None = None
     account_name: str | None = None
+    role: str | None = None
     secret_hint: str | None = None
     connected_at: datetime | None = None
     connected_by: str | None = None
+    problem: str | None = None
 
 
 class DestinationView(JsonDocument):
@@ -30,14 +44,19 @@ class DestinationView(JsonDocument):
     display_name: str
     ready: bool
     missing_steps: list[str]
-    being_removed: bool
+    removal: Removal | None = None
     consent: Consent
     sign_in: SignInView
     audience: ChosenAudience | None = None
     data_matching: DataMatching | None = None
     segments: tuple[str, ...] = ()
     warnings: tuple[SetUpWarning, ...] = Field(default=())
-    export_user: str | None = None
+    export_user: ExportUser | None = None
+    enabled: bool
+    member_status: MemberStatus
+    schedule: DestinationSchedule
+    contributors: tuple[Person, ...] = ()
+    every_contributor: bool
     created_at: datetime
     created_by: str
     updated_at: datetime
@@ -51,5 +70,4 @@ def view_of(destination: Destination) -> DestinationView:
         **destination.model_dump(include=shared),
         ready=not missing,
         missing_steps=missing,
-        being_removed=destination.removed_at is not None,
     )

@@ -147,7 +147,7 @@ class Finisher:
     def _is_there(self, destination_id: str) -> bool:
         """Whether the destination is to keep a ledger; that of a removed one was deleted and stays so."""
         found = self._tools.destinations.find(destination_id)
-        return found is not None and found.destination.removed_at is None
+        return found is not None and found.destination.removal is None
 
     def _rejected(self, results: Sequence[RecordedResult]) -> Sequence[tuple[int, RejectedRow]]:
         """The refused rows, each with its batch. Only results that have some are opened."""

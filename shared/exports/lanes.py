@@ -232,7 +232,8 @@ class _Invocation:
                 self._end(share)
             except SignInRefused as refusal:
                 if not self._signed_in_anew(share):
-                    self._tools.sign_ins.refused(share.plan.destination_id, self._secret_name(share.plan))
+                    secret_name = self._secret_name(share.plan)
+                    self._tools.sign_ins.refused(share.plan.destination_id, secret_name, refusal.message)
                     self._stop_export(share, refusal)
             except MailchimpError as error:
                 self._stop_export(share, error)

@@ -160,6 +160,7 @@ class Export(JsonDocument):
     destination_name: str
     trigger: Literal["onDemand", "scheduled"]
     requested_by: str
+    requested_by_id: str = ""
     status: Status = Status.QUEUED
     problem: Problem | None = None
     stop: Stop | None = None

@@ -223,7 +223,7 @@ class Preparer:
         if store.claim(export.destination_id, export_id) != export_id:
             raise Impossible(problems.already_running(), Status.SKIPPED)
         found = self._tools.destinations.find(export.destination_id)
-        if found is None or found.destination.removed_at is not None:
+        if found is None or found.destination.removal is not None:
             raise Impossible(problems.removed())
         destination = found.destination
         steps = destination.missing_steps()
@@ -283,8 +283,8 @@ class Preparer:
                 values = _values(matching, fields, client.merge_fields(audience.id))
                 archived = client.archived(audience.id)
                 tags = _tags(client, audience.id, segments)
-            except SignInRefused:
-                self._tools.sign_ins.refused(destination.id, sign_in.secret_name)
+            except SignInRefused as error:
+                self._tools.sign_ins.refused(destination.id, sign_in.secret_name, error.message)
                 raise
         return _Audience(values, [name for name, _ in tags], dict(tags), archived)
 

@@ -22,6 +22,7 @@ from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, Problem, Statu
 from shared.exports.signals import Signals
 from shared.exports.store import CurrentExport, ExportStore
 from shared.exports.view import ExportView, Progress, view_of
+from shared.people import Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists
 
@@ -49,7 +50,7 @@ class ExportService:
         destination: Destination,
         *,
         trigger: Literal["onDemand", "scheduled"],
-        requested_by: str,
+        requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView:
         """Start an export, or return the one that the same key started before.
@@ -73,7 +74,8 @@ class ExportService:
             destination_id=destination.id,
             destination_name=destination.display_name,
             trigger=trigger,
-            requested_by=requested_by,
+            requested_by=requested_by.name,
+            requested_by_id=requested_by.id,
             created_at=self._now(),
         )
         self._store.create(export)
@@ -168,19 +170,19 @@ class ExportService:
 
     # -- stop ----------------------------------------------------------------------------------------------------
 
-    def cancel(self, export_id: str, requested_by: str) -> ExportView:
+    def cancel(self, export_id: str, requested_by: Person) -> ExportView:
         """Ask the export to end as Canceled; batches under way are completed. Raises ExportNotFound, ExportEnded."""
         export = self._find(export_id)
         if export.ended:
             raise ExportEnded(export_id, export.status)
-        self._stop(export_id, Problem(code="canceled", message=f"Canceled by {requested_by}."))
+        self._stop(export_id, Problem(code="canceled", message=f"Canceled by {requested_by.name}."))
         return self.get(export_id)
 
-    def stop_for_destination(self, destination_id: str, reason: str) -> None:
+    def stop_for_destination(self, destination_id: str, reason: str, code: str = "destinationRemoved") -> None:
         """Ask the destination's running export, if there is one, to end as Canceled because of ``reason``."""
         running = self._store.running(destination_id)
         if running is not None:
-            self._stop(running, Problem(code="destinationRemoved", message=reason))
+            self._stop(running, Problem(code=code, message=reason))
 
     def _stop(self, export_id: str, problem: Problem) -> None:
         self._store.request_stop(export_id, Stop(status=Status.CANCELED, problem=problem, at=self._now()))

@@ -34,7 +34,7 @@ class SignIns:
             return None
         return sign_in.secret_name if sign_in.secret_name != secret_name else None
 
-    def refused(self, destination_id: str, secret_name: str) -> None:
-        """Mark the destination "sign in again", unless somebody has signed in anew meanwhile."""
-        self._destinations.mark_sign_in_again(destination_id, secret_name)
+    def refused(self, destination_id: str, secret_name: str, problem: str) -> None:
+        """Mark the destination "sign in again" because of ``problem``, unless somebody has signed in meanwhile."""
+        self._destinations.mark_needs_authentication(destination_id, problem, secret_name)
         log.warning("destination.signInRefused", destination=destination_id)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from shared.destinations.model import Destination
 from shared.exports.errors import DestinationNotReady, ExportError, ExportRunning
 from shared.exports.view import ExportView
+from shared.people import Person
 from shared.storage.json_documents import JsonDocument
 
 Trigger = Literal["onDemand", "scheduled"]
@@ -22,7 +23,7 @@ class StartsExports(Protocol):
         destination: Destination,
         *,
         trigger: Trigger,
-        requested_by: str,
+        requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView: ...
 
@@ -50,7 +51,7 @@ def start_all(
     exports: StartsExports,
     *,
     trigger: Trigger,
-    requested_by: str,
+    requested_by: Person,
     idempotency_key: str | None,
 ) -> Started:
     """Start an export of each destination; one that cannot start is skipped and does not keep back the others.

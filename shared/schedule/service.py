@@ -8,13 +8,15 @@ from typing import Protocol
 
 from shared import log
 from shared.destinations.model import Destination
-from shared.schedule.model import Day, ScheduleRequest, StoredSchedule, open_zone
+from shared.people import SCHEDULE as SCHEDULER
+from shared.people import Person
+from shared.schedule.model import StoredSchedule
 from shared.schedule.recurrence import next_run
+from shared.schedule.requests import ScheduleRequest
 from shared.schedule.run_all import Started, StartsExports, start_all
+from shared.schedule.zones import open_zone
 from shared.storage.documents import AlreadyExists, Changed, Documents
 from shared.storage.names import SCHEDULE
-
-REQUESTED_BY = "schedule"
 
 
 class ListsDestinations(Protocol):
@@ -43,21 +45,19 @@ class ScheduleService:
         found = self._documents.read(SCHEDULE)
         return StoredSchedule.from_bytes(found.data) if found else StoredSchedule()
 
-    def put(self, wanted: ScheduleRequest, user: str) -> StoredSchedule:
+    def put(self, wanted: ScheduleRequest, user: Person) -> StoredSchedule:
         """Replace the schedule; a run that was missed under the old one is not made up for. Raises ScheduleInvalid."""
-        zone = open_zone(wanted.time_zone)
+        rule = wanted.checked()
         while True:
             found = self._documents.read(SCHEDULE)
             old = StoredSchedule.from_bytes(found.data) if found else StoredSchedule()
             now = self._clock()
             new = StoredSchedule(
+                **rule.model_dump(),
                 is_active=wanted.is_active,
-                time_zone=zone.key,
-                days=tuple(day for day in Day if day in wanted.days),
-                times=tuple(sorted(wanted.times)),
                 last_run_at=old.last_run_at,
                 updated_at=now,
-                updated_by=user,
+                updated_by=user.name,
             )
             if new.is_active:
                 new.next_run_at = old.next_run_at if _same_times(old, new) else _next(new, now)
@@ -91,7 +91,7 @@ class ScheduleService:
             self._destinations.list(),
             self._exports,
             trigger="scheduled",
-            requested_by=REQUESTED_BY,
+            requested_by=SCHEDULER,
             idempotency_key=f"schedule-{occurrence.astimezone(UTC).isoformat()}",
         )
         schedule.last_run_at = occurrence
@@ -117,7 +117,7 @@ def _next(schedule: StoredSchedule, after: datetime) -> datetime:
 def _same_times(old: StoredSchedule, new: StoredSchedule) -> bool:
     """Whether setting the schedule changes nothing about when it runs: then a run that is due stays due."""
     return old.next_run_at is not None and all(
-        getattr(old, name) == getattr(new, name) for name in ("is_active", "time_zone", "days", "times")
+        getattr(old, name) == getattr(new, name) for name in ("is_active", "frequency", "time_zone", "days", "times")
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 STATE_CONTAINER: Final = "state"
+AUDIT_CONTAINER: Final = "audit"
+CONTAINERS: Final = (STATE_CONTAINER, AUDIT_CONTAINER)
 
 PREPARE_QUEUE: Final = "prepare"
 LANES_QUEUE: Final = "lanes"
@@ -13,6 +16,7 @@ QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
 
 SCHEDULE: Final = "schedule.json"
 DESTINATIONS_PREFIX: Final = "destinations/"
+DISPLAY_NAMES_PREFIX: Final = "names/"
 EXPORTS_PREFIX: Final = "exports/"
 ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
@@ -27,6 +31,11 @@ def poison(queue: str) -> str:
 
 def destination(destination_id: str) -> str:
     return f"{DESTINATIONS_PREFIX}{destination_id}.json"
+
+
+def display_name(normalized: str) -> str:
+    """Names the destination that has this display name."""
+    return f"{DISPLAY_NAMES_PREFIX}{hashlib.sha256(normalized.encode()).hexdigest()}.json"
 
 
 def current_export(destination_id: str) -> str:

@@ -1,0 +1,107 @@
+"""Routes of a destination's Mailchimp sign-in, and of what is looked up over it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from shared.api.auth import Administrator, Contributor, Viewer, require_open
+from shared.api.destinations import answer
+from shared.api.parameters import AudienceId, DestinationId
+from shared.api.services import Services
+from shared.destinations.connections import AudienceChoice, VerifiedConnection
+from shared.destinations.requests import ApiKeyRequest
+from shared.destinations.view import DestinationView
+from shared.storage.json_documents import JsonDocument
+
+
+class MergeFieldView(JsonDocument):
+    """A field of an audience that profile fields can be matched to."""
+
+    tag: str
+    name: str
+    type: str
+    required: bool
+
+
+class AudienceView(JsonDocument):
+    """An audience of the signed-in account. ``merge_fields`` is null in long lists: ask for the one audience then."""
+
+    id: str
+    name: str
+    member_count: int
+    double_optin: bool
+    marketing_permissions: bool
+    merge_fields: list[MergeFieldView] | None = None
+
+
+class VerifiedSignIn(JsonDocument):
+    """What Mailchimp says of the sign-in. ``role`` is that of the Mailchimp user, ``plan`` the account's."""
+
+    account_id: str
+    account_name: str
+    role: str
+    plan: str
+    data_centre: str
+    contacts: int
+
+
+class AudienceList(JsonDocument):
+    """The audiences of the signed-in account."""
+
+    value: list[AudienceView]
+
+
+def routes(services: Services) -> APIRouter:
+    """The routes of a destination's connection."""
+    router = APIRouter(prefix="/api/destinations/{destinationId}", tags=["connection"])
+    connections = services.connections
+
+    @router.put("/api-key")
+    def sign_in_with_api_key(
+        destination_id: DestinationId, body: ApiKeyRequest, user: Administrator, response: Response
+    ) -> DestinationView:
+        """Sign in to Mailchimp with an API key. Mailchimp is asked first; a refused key is not stored."""
+        return answer(connections.sign_in_with_api_key(destination_id, body.api_key, user.person), response)
+
+    @router.post("/verify")
+    def verify_sign_in(destination_id: DestinationId, user: Contributor) -> VerifiedSignIn:
+        """Ask Mailchimp now whether it accepts the sign-in. If not, the destination needs authentication: 409."""
+        require_open(services.destinations.get(destination_id).destination, user)
+        return _verified(connections.verify(destination_id))
+
+    @router.get("/audiences")
+    def list_audiences(destination_id: DestinationId, _: Viewer) -> AudienceList:
+        """The audiences of the signed-in Mailchimp account, to pick one; the first twenty with their merge fields."""
+        return AudienceList(value=[_audience(choice) for choice in connections.audiences(destination_id)])
+
+    @router.get("/audiences/{audienceId}")
+    def get_audience(destination_id: DestinationId, audience_id: AudienceId, _: Viewer) -> AudienceView:
+        """One audience with its merge fields."""
+        return _audience(connections.audience(destination_id, audience_id))
+
+    return router
+
+
+def _verified(found: VerifiedConnection) -> VerifiedSignIn:
+    return VerifiedSignIn(
+        account_id=found.account.account_id,
+        account_name=found.account.account_name,
+        role=found.account.role,
+        plan=found.account.pricing_plan,
+        data_centre=found.data_centre,
+        contacts=found.account.total_subscribers,
+    )
+
+
+def _audience(choice: AudienceChoice) -> AudienceView:
+    fields = choice.merge_fields
+    return AudienceView(
+        id=choice.audience.id,
+        name=choice.audience.name,
+        member_count=choice.audience.member_count,
+        double_optin=choice.audience.double_optin,
+        marketing_permissions=choice.audience.marketing_permissions,
+        merge_fields=None
+        if fields is None
+        else [MergeFieldView(tag=f.tag, name=f.name, type=f.type, required=f.required) for f in fields],
+    )

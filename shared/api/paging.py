@@ -1,0 +1,82 @@
+"""Pages of lists: every list of the API takes ``top`` and ``after``, and answers where the next page is.
+
+``after`` is the key of the last item of the page before, made opaque; so a page neither repeats nor misses what was
+there all the time, whatever is added or removed in between.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Final, Generic, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import Query, Request
+
+from shared.api.errors import ApiError
+from shared.storage.json_documents import JsonDocument
+
+MAX_TOP: Final = 200
+DEFAULT_TOP: Final = 50
+
+Key = tuple[str, ...]
+"""What the items of a list are ordered by; unique."""
+
+T = TypeVar("T")
+
+Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="How many items a page has at most.")]
+After = Annotated[
+    str | None,
+    Query(max_length=2048, description="Where the page begins: take it from nextLink of the page before."),
+]
+
+
+class Page(JsonDocument):
+    """The base of every list. ``next_link`` is null on the last page."""
+
+    next_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Generic[T]):
+    """The items of one page and the address of the next."""
+
+    items: list[T]
+    next_link: str | None
+
+
+def cut_page(items: Iterable[T], key: Callable[[T], Key], *, top: int, request: Request, public_url: str) -> Cut[T]:
+    """The first ``top`` of ``items``, which begin behind the cursor already; and the link to what follows."""
+    found = list(islice(items, top + 1))
+    if len(found) <= top:
+        return Cut(found, None)
+    page = found[:top]
+    parameters = [(name, value) for name, value in request.query_params.multi_items() if name not in {"after", "top"}]
+    query = urlencode([*parameters, ("top", top), ("after", encode(key(page[-1])))])
+    return Cut(page, f"{public_url}{request.url.path}?{query}")
+
+
+def encode(key: Key) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def decode(after: str | None, parts: int) -> Key | None:
+    """The key in ``after``. Raises a 422 for anything that is not one of ``parts`` texts."""
+    if after is None:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        key = None
+    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):
+        raise ApiError(422, "invalidRequest", "after: This is not the after of a nextLink.", "after")
+    return tuple(key)
+
+
+def behind(items: Iterable[T], key: Callable[[T], Key], after: Key | None) -> Iterable[T]:
+    """Those of ``items`` (in ascending order of their keys) that come after the cursor."""
+    return items if after is None else (item for item in items if key(item) > after)
