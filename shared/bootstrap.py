@@ -107,7 +107,9 @@ class Product:
             self.destination_store, self.connections, self.catalog, self.exports, clock=now, new_id=new_id
         )
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
-        self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
+        self.schedule = ScheduleService(
+            self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
+        )
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""

@@ -205,6 +205,8 @@ class DestinationService:
             new.contributors = tuple({each.id: each.person() for each in patch.contributors}.values())
         if patch.schedule is not None:
             new.schedule = patch.schedule.checked()
+        if (new.schedule, new.enabled) != (old.schedule, old.enabled):
+            new.scheduled_since = self._clock()
         if "segments" in given:
             new.segments = patch.segments or ()
         if "data_matching" in given:
