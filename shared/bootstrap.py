@@ -16,6 +16,7 @@ from shared.destinations.connections import Connections
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
+from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -94,7 +95,8 @@ class Product:
             MailchimpClient,
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
-        self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
+        self._export_records = ExportRecords(self.audit)
+        self.exports = ExportService(self.store, self._signals, self._export_records, now=now, new_id=new_id)
         self.connections = Connections(
             self.destination_store,
             self.secrets,
@@ -200,8 +202,13 @@ class Product:
 
         return Finisher(
             FinishTools(
-                store=self.store, destinations=self.destination_store, leases=self._leases, now=self._surroundings.now
-            )
+                store=self.store,
+                destinations=self.destination_store,
+                leases=self._leases,
+                records=self._export_records,
+                now=self._surroundings.now,
+            ),
+            max_connections=self.settings.mailchimp_max_connections,
         )
 
     @cached_property
