@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from shared.destinations.model import Destination
 from shared.exports.errors import DestinationNotReady, ExportError, ExportRunning
-from shared.exports.model import Problem
+from shared.exports.model import Problem, Trigger
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.storage.json_documents import JsonDocument
-
-Trigger = Literal["onDemand", "scheduled"]
 
 
 class StartsExports(Protocol):

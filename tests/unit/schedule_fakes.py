@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -19,7 +17,8 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
-from shared.exports.model import Export, Problem, Status
+from shared.exports.model import Export, Status
+from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
@@ -27,10 +26,10 @@ from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.model import ScheduleRuns, ScheduleView
 from shared.schedule.requests import DestinationScheduleRequest, ScheduleRequest
-from shared.schedule.run_all import RecordsSkipped, Trigger
+from shared.schedule.run_all import RecordsSkipped
 from shared.schedule.service import ScheduleService
 from shared.storage import names
-from shared.storage.documents import AlreadyExists, Document, Entry
+from shared.storage.documents import Document, Entry
 from tests.unit.fake_documents import FakeDocuments
 
 ADA = Person(id="11111111-1111-1111-1111-111111111111", name="ada@contoso.example")
@@ -53,15 +52,14 @@ class Clock:
         return self.now
 
 
-class WatchedDocuments(FakeDocuments):
-    """Tells ``watch`` of every call, before and after it is done. ``watch`` may call back, and may raise."""
+class Steps:
+    """Tells ``watch`` of every call of a storage, before and after it is done. ``watch`` may call back, and may raise;
+    it is not told of what it does itself."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.watch: Callable[[str, str], None] | None = None
 
     def step(self, call: str, name: str) -> None:
-        """Not told of what ``watch`` does itself."""
         if self.watch is not None:
             watch, self.watch = self.watch, None
             try:
@@ -69,84 +67,57 @@ class WatchedDocuments(FakeDocuments):
             finally:
                 self.watch = watch
 
+
+class WatchedDocuments(FakeDocuments):
+    """Every call is one of ``steps``."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
     def read(self, name: str) -> Document | None:
-        self.step("before read", name)
+        self._steps.step("before read", name)
         return super().read(name)
 
     def create(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
-        self.step("before create", name)
+        self._steps.step("before create", name)
         etag = super().create(name, data, metadata)
-        self.step("after create", name)
+        self._steps.step("after create", name)
         return etag
 
-    def write(self, name: str, data: bytes) -> str:
-        self.step("before write", name)
-        etag = super().write(name, data)
-        self.step("after write", name)
+    def write(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        self._steps.step("before write", name)
+        etag = super().write(name, data, metadata)
+        self._steps.step("after write", name)
         return etag
 
-    def replace(self, name: str, data: bytes, etag: str) -> str:
-        self.step("before replace", name)
-        new = super().replace(name, data, etag)
-        self.step("after replace", name)
+    def replace(self, name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
+        self._steps.step("before replace", name)
+        new = super().replace(name, data, etag, metadata)
+        self._steps.step("after replace", name)
         return new
 
     def delete(self, name: str, etag: str | None = None) -> None:
-        self.step("before delete", name)
+        self._steps.step("before delete", name)
         super().delete(name, etag)
-        self.step("after delete", name)
+        self._steps.step("after delete", name)
 
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:
-        self.step("before list", prefix)
+        self._steps.step("before list", prefix)
         yield from super().list(prefix, metadata=metadata)
 
 
 class _Signals:
     """Messages of the prepare queue; sending one is a step like a call of the storage."""
 
-    def __init__(self, documents: WatchedDocuments) -> None:
+    def __init__(self, steps: Steps) -> None:
         self.sent: list[str] = []
-        self._documents = documents
+        self._steps = steps
 
     def prepare(self, export_id: str) -> None:
-        self._documents.step("before send", export_id)
+        self._steps.step("before send", export_id)
         self.sent.append(export_id)
-        self._documents.step("after send", export_id)
-
-
-class Engine(ExportService):
-    """The real start of exports; skipped ones are recorded as the history does it."""
-
-    def __init__(self, documents: WatchedDocuments, clock: Clock, ids: Iterator[int]) -> None:
-        self.store = ExportStore(documents.as_documents(), clock)
-        self.signals = _Signals(documents)
-        super().__init__(self.store, cast("Signals", self.signals), now=clock, new_id=lambda: f"{next(ids):04}")
-
-    def record_skipped(
-        self,
-        destination: Destination,
-        *,
-        trigger: Trigger,
-        requested_by: Person,
-        idempotency_key: str,
-        problem: Problem,
-    ) -> ExportView:
-        export_id = self._export_id(destination.id, idempotency_key)
-        export = Export(
-            id=export_id,
-            destination_id=destination.id,
-            destination_name=destination.display_name,
-            trigger=trigger,
-            requested_by=requested_by.name,
-            requested_by_id=requested_by.id,
-            status=Status.SKIPPED,
-            problem=problem,
-            created_at=self._now(),
-            ended_at=self._now(),
-        )
-        with suppress(AlreadyExists):
-            self.store.documents.create(names.export(export_id), export.to_bytes())
-        return self.get(export_id)
+        self._steps.step("after send", export_id)
 
 
 class _Destinations:
@@ -156,7 +127,7 @@ class _Destinations:
         self._world = world
 
     def list(self) -> list[Destination]:
-        self._world.documents.step("before list", "destinations")
+        self._world.steps.step("before list", "destinations")
         return [*self._world.destinations.values()]
 
 
@@ -165,11 +136,20 @@ class World:
 
     def __init__(self, now: datetime = NOW) -> None:
         self.clock = Clock(now)
-        self.documents = WatchedDocuments()
-        self.audit = WatchedDocuments()
+        self.steps = Steps()
+        self.documents = WatchedDocuments(self.steps)
+        self.audit = WatchedDocuments(self.steps)
         self.destinations: dict[str, Destination] = {}
         self._ids = iter(range(1, 10_000_000))
-        self.engine = Engine(self.documents, self.clock, self._ids)
+        self.store = ExportStore(self.documents.as_documents(), self.clock)
+        self.signals = _Signals(self.steps)
+        self.engine = ExportService(
+            self.store,
+            cast("Signals", self.signals),
+            ExportRecords(AuditLog(self.audit.as_documents())),
+            now=self.clock,
+            new_id=self._new_id,
+        )
         self.starter: RecordsSkipped = self.engine
 
     def instance(self) -> ScheduleService:
@@ -180,8 +160,11 @@ class World:
             self.starter,
             self.clock,
             audit=AuditLog(self.audit.as_documents()),
-            new_id=lambda: f"r{next(self._ids)}",
+            new_id=self._new_id,
         )
+
+    def _new_id(self) -> str:
+        return f"{next(self._ids):06}"
 
     def run(self, now: datetime) -> list[ExportView]:
         """The timer of a fresh process fires."""
@@ -245,8 +228,8 @@ class World:
 
     def end(self, export_id: str) -> None:
         """The export has run."""
-        self.engine.store.move(export_id, Status.FINISHING)
-        self.engine.store.move(export_id, Status.SUCCESSFUL)
+        self.store.move(export_id, Status.FINISHING)
+        self.store.move(export_id, Status.SUCCESSFUL)
         self.documents.delete(names.active(export_id))
 
     def end_all(self) -> None:
@@ -259,8 +242,9 @@ class World:
         return ScheduleRuns.from_bytes(found[0]).last_run_at if found else {}
 
     def records(self) -> list[AuditRecord]:
-        """The audit log, the oldest first."""
-        return [AuditRecord.model_validate(json.loads(data)) for _, (data, _) in sorted(self.audit.blobs.items())]
+        """What the audit log holds of the schedule, the oldest first."""
+        found = [AuditRecord.from_bytes(data) for _, (data, _) in sorted(self.audit.blobs.items())]
+        return [record for record in found if record.target_type == "schedule"]
 
 
 def own(*times: str, zone: str = "UTC", days: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -54,10 +54,10 @@ def every_step(
                 where = f"{call} {name}"
                 happens(world)
 
-        world.documents.watch = watch
+        world.steps.watch = watch
         with suppress(Killed):
             world.run(SIX)
-        world.documents.watch = None
+        world.steps.watch = None
         if not where:
             break
         yield number, where, world
@@ -120,9 +120,9 @@ def test_three_instances_into_each_other_start_each_due_export_once() -> None:
             if seen == 20:
                 world.run(SIX + timedelta(seconds=1))
 
-        world.documents.watch = watch
+        world.steps.watch = watch
         world.run(SIX)
-        world.documents.watch = None
+        world.steps.watch = None
 
     for _, where, world in every_step(second):
         assert_each_ran_once(world, where)
@@ -153,10 +153,10 @@ def test_killed_twice_at_any_two_calls_nothing_is_lost_and_nothing_doubled() -> 
                     if next(calls) == stop:
                         raise Killed
 
-                world.documents.watch = die
+                world.steps.watch = die
                 with suppress(Killed):
                     world.run(at)
-                world.documents.watch = None
+                world.steps.watch = None
             world.run(SIX + timedelta(seconds=90))
             assert_each_ran_once(world, f"killed at {first} and {second}")
 
@@ -195,9 +195,9 @@ def test_a_run_that_comes_due_while_another_is_noted_is_not_passed_over() -> Non
                 done = True
                 behind(world)
 
-        world.documents.watch = watch
+        world.steps.watch = watch
         world.run(SIX + MINUTE)
-        world.documents.watch = None
+        world.steps.watch = None
         if not done:
             break
         world.end_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 
 from shared.api.parameters import request_key
+from shared.audit.log import blob_name
 from shared.destinations.model import Removal, SignInState
 from shared.exports.model import Status
 from shared.people import SCHEDULE as SCHEDULER
@@ -111,9 +113,9 @@ def test_of_two_who_set_it_at_once_without_if_match_the_later_one_stays(world: W
         if call == "before replace":
             world.put(times=["08:00"])
 
-    world.documents.watch = meanwhile
+    world.steps.watch = meanwhile
     assert world.put(times=["09:00"]).times == ("09:00",)
-    world.documents.watch = None
+    world.steps.watch = None
     assert world.instance().get().view.times == ("09:00",)
     assert [change.after for record in world.records() for change in record.changes if change.property == "times"] == [
         ["06:00"],
@@ -130,7 +132,7 @@ def test_of_two_who_set_it_at_once_with_if_match_one_is_told(world: World) -> No
         if call == "before replace":
             world.put(times=["08:00"])
 
-    world.documents.watch = meanwhile
+    world.steps.watch = meanwhile
     with pytest.raises(ScheduleChanged):
         service.put(wanted(times=["09:00"]), ADA, etag)
     assert world.instance().get().view.times == ("08:00",)
@@ -142,7 +144,7 @@ def test_a_write_whose_answer_was_lost_is_not_taken_for_somebody_elses(world: Wo
     etag = world.instance().get().etag
     put = world.documents.replace
 
-    def twice(name: str, data: bytes, etag: str) -> str:
+    def twice(name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
         put(name, data, etag)
         return put(name, data, etag)
 
@@ -199,11 +201,11 @@ def test_no_crash_keeps_a_change_from_the_audit_log(world: World, rescue: str) -
             if next(steps) == number:
                 raise Killed
 
-        world.documents.watch = world.audit.watch = die
+        world.steps.watch = die
         try:
             world.put(times=["07:00"])
         except Killed:
-            world.documents.watch = world.audit.watch = None
+            world.steps.watch = None
         else:
             break
         stored = world.instance().get().view.times
@@ -219,10 +221,16 @@ def test_no_crash_keeps_a_change_from_the_audit_log(world: World, rescue: str) -
     assert len(world.records()) == 2
 
 
-def test_an_audit_log_that_does_not_answer_holds_up_no_export(world: World) -> None:
+def test_a_record_that_cannot_be_written_holds_up_no_export(world: World) -> None:
     world.put()
     world.ready("d1")
-    world.audit.fault = ServiceRequestError("the audit log is down")
+    record = blob_name(world.records()[0].id)
+
+    def refuse(call: str, name: str) -> None:
+        if name == record:
+            raise ServiceRequestError("the audit log is down")
+
+    world.steps.watch = refuse
     with pytest.raises(ServiceRequestError):
         world.run(SIX)
     assert len(world.scheduled("d1")) == 1
@@ -387,7 +395,7 @@ def test_nothing_is_written_while_nothing_is_due(world: World) -> None:
     service.run(SIX + MINUTE)
     before = dict(world.documents.blobs), dict(world.audit.blobs)
     calls: list[str] = []
-    world.documents.watch = world.audit.watch = lambda call, _: calls.append(call)
+    world.steps.watch = lambda call, _: calls.append(call)
     service.run(SIX + 2 * MINUTE)
     assert (dict(world.documents.blobs), dict(world.audit.blobs)) == before
     assert set(calls) <= {"before read", "before list"}
@@ -495,10 +503,10 @@ def test_an_export_that_was_started_is_not_skipped_by_a_repeated_run(world: Worl
         if name == names.SCHEDULE_RUNS and call == "before create":
             raise Killed
 
-    world.documents.watch = die
+    world.steps.watch = die
     with pytest.raises(Killed):
         world.run(SIX)
-    world.documents.watch = None
+    world.steps.watch = None
     world.end_all()
     destination.sign_in.state = SignInState.NEEDS_AUTHENTICATION
     world.run(SIX + MINUTE)
@@ -515,11 +523,11 @@ def test_a_destination_that_fails_stays_due_and_holds_up_no_other(world: World) 
         if name.startswith(names.idempotency("d2", "").removesuffix(".json")):
             raise ServiceRequestError("storage is down")
 
-    world.documents.watch = fail
+    world.steps.watch = fail
     with pytest.raises(ServiceRequestError):
         world.run(SIX)
     assert set(world.last_runs()) == {"*", "d1", "d3"}
-    world.documents.watch = None
+    world.steps.watch = None
     world.end_all()
     assert [export.destination_id for export in world.run(SIX + MINUTE)] == ["d2"]
     assert [len(world.scheduled(id_)) for id_ in ("d1", "d2", "d3")] == [1, 1, 1]

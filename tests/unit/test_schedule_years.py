@@ -15,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.destinations.model import Destination
-from shared.exports.model import Books, Problem, Status
+from shared.exports.model import Books, Problem, Status, Trigger
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.requests import ScheduleRequest
 from shared.schedule.rules import Day
-from shared.schedule.run_all import Trigger
 from tests.unit.schedule_fakes import ADA, World, own
 from tests.unit.schedule_oracle import MINUTE, WallClock, days_of, due_minutes
 
