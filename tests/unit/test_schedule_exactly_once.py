@@ -11,7 +11,7 @@ import pytest
 
 from shared.destinations.model import SignInState
 from shared.exports.errors import ExportRunning
-from shared.exports.model import Export, Status
+from shared.exports.model import Status
 from shared.storage import names
 from tests.unit.schedule_fakes import ADA, SIX, Killed, World, own
 
@@ -212,29 +212,66 @@ def test_a_run_that_comes_due_while_another_is_noted_is_not_passed_over() -> Non
 
 def test_somebody_who_exports_on_demand_in_the_middle_is_told_of_the_run_or_the_run_is_skipped() -> None:
     for _, where, world in every_step(on_demand):
-        exports = [export for export in world.exports() if export.destination_id == "d1"]
-        scheduled, others = split(exports)
-        assert len(scheduled) == 1, where
-        if others:
-            assert scheduled[0].status is Status.SKIPPED, where
-            assert scheduled[0].problem is not None
-            assert scheduled[0].problem.code == "exportRunning", where
-        else:
-            assert scheduled[0].status is Status.QUEUED, where
+        assert_the_run_is_there(world, where)
         world.end_all()
         assert world.run(SIX + MINUTE) == [], where
 
 
+def test_a_run_that_loses_its_place_by_a_hair_is_not_lost_whoever_runs_and_dies_then() -> None:
+    """Somebody exports on demand just before the run takes its place, another instance counts on the run, ours dies."""
+
+    def make() -> World:
+        world = World()
+        world.ready("d1", **own("06:00"))
+        return world
+
+    numbers = [number for number, _, _ in every_step(kill, make, at_least=20)]
+    for other in numbers:
+        for death in numbers[other + 1 :]:
+            world = make()
+            calls = iter(range(1000))
+
+            def watch(
+                call: str,
+                name: str,
+                world: World = world,
+                calls: Iterator[int] = calls,
+                other: int = other,
+                death: int = death,
+            ) -> None:
+                if (call, name) == ("before create", names.current_export("d1")):
+                    on_demand(world)
+                number = next(calls)
+                if number == other:
+                    world.run(SIX)
+                if number == death:
+                    raise Killed
+
+            world.steps.watch = watch
+            with suppress(Killed):
+                world.run(SIX)
+            world.steps.watch = None
+            world.run(SIX + MINUTE)
+            assert_the_run_is_there(world, f"another instance at {other}, death at {death}")
+
+
 def on_demand(world: World) -> None:
-    try:
+    with suppress(ExportRunning):
         world.engine.start(world.destinations["d1"], trigger="onDemand", requested_by=ADA)
-    except ExportRunning:
+
+
+def assert_the_run_is_there(world: World, where: str) -> None:
+    """Started, or skipped because of the export on demand; or about to be: prepare skips what has not got the place."""
+    exports = [export for export in world.exports() if export.destination_id == "d1"]
+    (scheduled,) = [export for export in exports if export.trigger == "scheduled"]
+    others = [export for export in exports if export.trigger == "onDemand"]
+    if scheduled.status is Status.SKIPPED:
+        assert others, where
+        assert scheduled.problem is not None
+        assert scheduled.problem.code == "exportRunning", where
         return
-
-
-def split(exports: list[Export]) -> tuple[list[Export], list[Export]]:
-    scheduled = [export for export in exports if export.trigger == "scheduled"]
-    return scheduled, [export for export in exports if export.trigger == "onDemand"]
+    assert scheduled.status is Status.QUEUED, where
+    assert names.active(scheduled.id) in world.documents.blobs, where
 
 
 @pytest.mark.parametrize("change", ["schedule", "own rule"])
