@@ -138,6 +138,7 @@ def set_up_destination(stack: Stack, sample: SampleData, terminal: Terminal) -> 
     destination_id: str = created["id"]
     path = f"/api/destinations/{destination_id}"
     signed_in = step("PUT", f"{path}/api-key", "signed in with an API key", {"apiKey": API_KEY})
+    step("PUT", f"{path}/export-user", "added as the export user")
     audiences = step("GET", f"{path}/audiences", "audiences of the account")["value"]
     audience = next(audience for audience in audiences if audience["id"] == AUDIENCE_ID)
     types = {field["tag"]: f"{field['name']}, {field['type']}" for field in audience["mergeFields"]}
