@@ -89,7 +89,7 @@ def test_a_refused_sign_in_is_found_and_noted_with_its_reason(setup: Setup) -> N
 
 def test_an_outage_of_mailchimp_is_unknown_and_not_missing(setup: Setup) -> None:
     stored = setup.ready()
-    setup.mailchimp.fault = Unavailable("Mailchimp does not answer.", status=503)
+    setup.mailchimp.fault = Unavailable("Down.", reason="serverError", outcome_unknown=False)
     found = report(setup, stored.destination)
     assert found.ready
     assert [check.code for check in found.checks if check.state == "unknown"] == ["audienceFits"]
