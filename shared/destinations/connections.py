@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from shared.destinations.errors import NotConnected, SignInRefused
-from shared.destinations.model import Destination, SetUpWarning, SignIn, SignInState
+from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.api_root import api_root_for_key
@@ -110,14 +110,26 @@ class Connections:
         )
         return self._keep(destination_id, sign_in, secret, user)
 
-    def share(self, source: Destination, destination_id: str, user: Person) -> StoredDestination:
-        """Connect another destination to the same account, with a copy of the secret of its own: removing one leaves
-        the other connected. Raises NotConnected."""
-        sign_in, secret = self._secret(source)
-        copy = sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
-        return self._keep(destination_id, copy, secret, user)
+    def read(self, source: Destination) -> tuple[SignIn, str]:
+        """The sign-in of a destination and its secret, for ``share``. Raises NotConnected, SecretNotFound."""
+        self._require_connected(source)
+        return source.sign_in, self._secrets.read(source.sign_in.secret_name or "")
 
-    def _keep(self, destination_id: str, sign_in: SignIn, secret: str, user: Person) -> StoredDestination:
+    def share(self, source: Destination, secret: str, destination_id: str, user: Person) -> StoredDestination:
+        """Connect another destination to the account and audience of ``source``, with a copy of the secret of its own:
+        removing one leaves the other connected."""
+        copy = source.sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
+        return self._keep(destination_id, copy, secret, user, source.audience, source.warnings)
+
+    def _keep(
+        self,
+        destination_id: str,
+        sign_in: SignIn,
+        secret: str,
+        user: Person,
+        audience: ChosenAudience | None = None,
+        warnings: tuple[SetUpWarning, ...] = (),
+    ) -> StoredDestination:
         """Write the secret under a new name, point the destination to it, delete the one before: in this order,
         so that at every moment the destination points to a secret that exists."""
         sign_in.secret_name = f"mc-{destination_id}-{self._new_id()[:8]}"
@@ -130,6 +142,8 @@ class Connections:
                 destination.audience = None  # it belongs to the other account
                 destination.warnings = (_ACCOUNT_CHANGED,)
             destination.sign_in = sign_in
+            if audience is not None:
+                destination.audience, destination.warnings = audience, warnings
             return destination
 
         try:
@@ -150,7 +164,7 @@ class Connections:
         Raises NotConnected, mailchimp.access.LookupsBusy, and inside the block whatever the client raises.
         """
         try:
-            sign_in, token = self._secret(destination)
+            sign_in, token = self.read(destination)
             with self._access.lookup(sign_in.account_id, sign_in.api_root or "", token) as client:
                 yield client
         except (mailchimp.SignInRefused, SecretNotFound) as error:
@@ -159,15 +173,11 @@ class Connections:
             raise NotConnected(destination.id, again=True) from error
 
     @staticmethod
-    def require_connected(destination: Destination) -> None:
+    def _require_connected(destination: Destination) -> None:
         """Raises NotConnected."""
         if destination.sign_in.state is not SignInState.CONNECTED:
             again = destination.sign_in.state is SignInState.NEEDS_AUTHENTICATION
             raise NotConnected(destination.id, again=again)
-
-    def _secret(self, destination: Destination) -> tuple[SignIn, str]:
-        self.require_connected(destination)
-        return destination.sign_in, self._secrets.read(destination.sign_in.secret_name or "")
 
     def verify(self, destination_id: str) -> VerifiedConnection:
         """Ask Mailchimp now whether it accepts the sign-in, and as whom. Raises NotConnected."""
