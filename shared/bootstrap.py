@@ -19,6 +19,7 @@ from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
+from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -97,7 +98,8 @@ class Product:
             MailchimpClient,
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
-        self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
+        self._export_records = ExportRecords(self.audit)
+        self.exports = ExportService(self.store, self._signals, self._export_records, now=now, new_id=new_id)
         self.connections = Connections(
             self.destination_store,
             self.secrets,
@@ -110,7 +112,7 @@ class Product:
         self.destinations = DestinationService(
             self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
         )
-        counts = KnownCounts(self.documents, self.store)
+        counts = KnownCounts(self.store)
         self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
         self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
@@ -205,8 +207,13 @@ class Product:
 
         return Finisher(
             FinishTools(
-                store=self.store, destinations=self.destination_store, leases=self._leases, now=self._surroundings.now
-            )
+                store=self.store,
+                destinations=self.destination_store,
+                leases=self._leases,
+                records=self._export_records,
+                now=self._surroundings.now,
+            ),
+            max_connections=self.settings.mailchimp_max_connections,
         )
 
     @cached_property

@@ -22,6 +22,8 @@ ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
 SECRETS_PREFIX: Final = "secrets/"
+SUCCEEDED_PREFIX: Final = "succeeded/"
+COUNTS_PREFIX: Final = "counts/"
 
 
 def poison(queue: str) -> str:
@@ -41,6 +43,21 @@ def display_name(normalized: str) -> str:
 def current_export(destination_id: str) -> str:
     """Names the export that this destination is running: one at a time."""
     return f"current/{destination_id}.json"
+
+
+def succeeded(destination_id: str) -> str:
+    """Names the export whose data the destination's audience has, as long as no other data were sent."""
+    return f"{SUCCEEDED_PREFIX}{destination_id}.json"
+
+
+def segment_rows(fingerprint: str) -> str:
+    """How many rows one version of a segment has."""
+    return f"{COUNTS_PREFIX}{fingerprint}.json"
+
+
+def destination_members(destination_id: str, fingerprint: str) -> str:
+    """How many people one version of the destination's segments holds."""
+    return f"{COUNTS_PREFIX}{destination_id}/{fingerprint}.json"
 
 
 def idempotency(destination_id: str, key_hash: str) -> str:
