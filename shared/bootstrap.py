@@ -115,7 +115,9 @@ class Product:
         counts = KnownCounts(self.store)
         self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
-        self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
+        self.schedule = ScheduleService(
+            self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
+        )
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""

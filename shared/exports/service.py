@@ -84,7 +84,8 @@ class ExportService:
         if not self._store.create(export) and self._find(export.id).ended:
             return self.get(export.id)  # somebody else with the same key has put it on record as skipped meanwhile
         holder = self._store.claim(destination.id, export.id)
-        if holder != export.id:
+        # One of the schedule stays, and prepare ends it as Skipped: another instance may have counted on it already.
+        if holder != export.id and trigger == "onDemand":
             self._store.withdraw(export.id)
             raise ExportRunning(holder)
         self._records.started(export)

@@ -15,6 +15,7 @@ FINISH_QUEUE: Final = "finish"
 QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
 
 SCHEDULE: Final = "schedule.json"
+SCHEDULE_RUNS: Final = "schedule-runs.json"
 DESTINATIONS_PREFIX: Final = "destinations/"
 DISPLAY_NAMES_PREFIX: Final = "names/"
 EXPORTS_PREFIX: Final = "exports/"
