@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
+from azure.core.exceptions import AzureError
+
+from shared import log
 from shared.destinations.errors import NotConnected, SignInRefused
 from shared.destinations.model import Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
@@ -17,7 +20,7 @@ from shared.mailchimp.api_root import api_root_for_key
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.replies import Account, Audience, MergeField
 from shared.people import Person
-from shared.secrets.store import SecretNotFound, SecretStore
+from shared.secrets.store import SecretNotFound, SecretStore, SecretStoreError
 
 AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 """For so many audiences the list shows merge fields: each costs a call, and few accounts have more audiences."""
@@ -138,7 +141,10 @@ class Connections:
             self._secrets.delete(sign_in.secret_name)
             raise
         if before[0] is not None:
-            self._secrets.delete(before[0])
+            try:
+                self._secrets.delete(before[0])
+            except (AzureError, SecretStoreError) as error:  # the sign-in is complete all the same
+                log.warning("destination.oldSecretNotDeleted", destination=destination_id, error=type(error).__name__)
         return stored
 
     # -- look ------------------------------------------------------------------------------------------------
@@ -153,9 +159,8 @@ class Connections:
             sign_in, token = self._secret(destination)
             with self._access.lookup(sign_in.account_id, sign_in.api_root or "", token) as client:
                 yield client
-        except (mailchimp.SignInRefused, SecretNotFound) as error:
-            problem = error.message if isinstance(error, mailchimp.SignInRefused) else str(error)
-            self._store.mark_needs_authentication(destination.id, problem, destination.sign_in.secret_name)
+        except mailchimp.SignInRefused as error:
+            self._store.mark_needs_authentication(destination.id, error.message, destination.sign_in.secret_name)
             raise NotConnected(destination.id, again=True) from error
 
     @staticmethod
@@ -166,8 +171,14 @@ class Connections:
             raise NotConnected(destination.id, again=again)
 
     def _secret(self, destination: Destination) -> tuple[SignIn, str]:
+        """The sign-in and its secret. Raises NotConnected; one whose secret is gone is noted in the destination."""
         self.require_connected(destination)
-        return destination.sign_in, self._secrets.read(destination.sign_in.secret_name or "")
+        sign_in = destination.sign_in
+        try:
+            return sign_in, self._secrets.read(sign_in.secret_name or "")
+        except SecretNotFound as error:
+            self._store.mark_needs_authentication(destination.id, str(error), sign_in.secret_name)
+            raise NotConnected(destination.id, again=True) from error
 
     def verify(self, destination_id: str) -> VerifiedConnection:
         """Ask Mailchimp now whether it accepts the sign-in, and as whom. Raises NotConnected."""
