@@ -74,7 +74,7 @@ _REFUSED: Final[dict[str, Any]] = {
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A page: connected.", "content": _HTML},
     303: {
-        "description": "To `returnTo`, with `mailchimp` (`connected`, `failed`), `destinationId`, and `code` if it failed.",
+        "description": "To `returnTo`, with `mailchimp` (`connected` or `failed`), `destinationId`, `code` (why).",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
     "4XX": _REFUSED,

@@ -56,7 +56,7 @@ LIFETIME: Final = timedelta(minutes=10)
 _CLAIM_COUNTS: Final = timedelta(minutes=2)
 """How long a sign-in counts as being completed: longer than completing takes, in case its process died."""
 _STATE_BYTES: Final = 32
-_PORTAL_PAGE: Final = re.compile(r"(https?://[^/?#]+)([/?#][!-\[\]-~]*)?")
+_PORTAL_PAGE: Final = re.compile(r"(https?://[^/?#]+)([/?#][!-\[\]-~]*)?", re.IGNORECASE)
 """An origin, and what may follow it: visible ASCII without the backslash, which browsers take for a slash."""
 
 PASSING: Final = (Unavailable, LookupsBusy, SecretStoreError, AzureError, DestinationChanged)

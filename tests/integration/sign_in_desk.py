@@ -27,6 +27,7 @@ ADA = Person(id="aaaaaaaa-0000-0000-0000-000000000001", name="ada@contoso.exampl
 EVE = Person(id="eeeeeeee-0000-0000-0000-000000000002", name="eve@contoso.example")
 NAMELESS = Person(id="", name="somebody@contoso.example")
 PORTAL = "https://portal.contoso.example"
+CONNECTED = "Connected to Mailchimp"
 ADMINISTRATOR = ("Administrator",)
 
 
@@ -198,6 +199,12 @@ def open_desk(connection_string: str, sandbox: SandboxControl, **settings: str) 
     product = bootstrap(read_settings(environment), Surroundings(now=clock))
     product.ensure_storage()
     return Desk(product, sandbox, connection_string, clock)
+
+
+def assert_not_connected(reply: Reply, status: int, words: str) -> None:
+    """The page says, in these words among others, why nothing was connected."""
+    assert (reply.status, reply.title) == (status, "Not connected to Mailchimp"), reply.body
+    assert words in reply.sentence
 
 
 def consent(address: str, decision: str = "allow", account: str | None = None) -> str:
