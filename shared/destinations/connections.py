@@ -170,6 +170,10 @@ class Connections:
             again = destination.sign_in.state is SignInState.NEEDS_AUTHENTICATION
             raise NotConnected(destination.id, again=again)
 
+    def require_secret(self, destination: Destination) -> None:
+        """Raises NotConnected, also where the secret is gone."""
+        self._secret(destination)
+
     def _secret(self, destination: Destination) -> tuple[SignIn, str]:
         """The sign-in and its secret. Raises NotConnected; one whose secret is gone is noted in the destination."""
         self.require_connected(destination)

@@ -127,7 +127,7 @@ class DestinationService:
         )
         if not wanted.share_sign_in:
             return self._create(copy, user)
-        self._connections.require_connected(source)
+        self._connections.require_secret(source)
         return self._connections.share(source, self._create(copy, user).destination.id, user)
 
     def _create(self, destination: Destination, user: Person) -> StoredDestination:
