@@ -279,7 +279,7 @@ def _write_certificate(host: str, folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def start_vault(host: str, folder: Path) -> Iterator[Vault]:
-    """Serve a vault of the name ``host`` (``….vault.azure.net``) until the block ends. ``folder`` takes its certificate."""
+    """Serve a vault of the name ``host`` (``….vault.azure.net``) until the block ends; its certificate in `folder`."""
     vault = Vault(host)
     certificate, key = _write_certificate(host, folder)
     server = _Server(vault)

@@ -246,7 +246,7 @@ def test_verify_says_as_whom_and_where_the_destination_is_signed_in(desk: Desk) 
     found = desk.call("POST", f"/api/destinations/{destination_id}/verify").json
     assert (found["accountName"], found["role"], found["plan"]) == ("Sandbox Co", "owner", "monthly")
     assert found["accountId"] == desk.destination(destination_id)["signIn"]["accountId"]
-    assert found["dataCentre"] == "127.0.0.1"  # that of Mailchimp's addresses: test_connections
+    assert found["dataCentre"] == "127.0.0.1"  # that of an address of Mailchimp's: tests/unit/test_authorization.py
     assert found["contacts"] == 0
 
 

@@ -89,11 +89,11 @@ class Parts:
         documents = self.documents.as_documents()
         self.store = DestinationStore(documents, AuditLog(FakeDocuments().as_documents()), self.clock, ids)
         access = cast("Access", FakeAccess())
-        connections = Connections(self.store, self.secrets, access, clock=self.clock, new_id=ids)
+        self.connections = Connections(self.store, self.secrets, access, clock=self.clock, new_id=ids)
         self.authorizations = Authorizations(
             documents,
             self.store,
-            connections,
+            self.connections,
             self.secrets,
             self.provider,
             portal_origins=("https://portal.contoso.example", "http://localhost:3000"),
@@ -223,6 +223,17 @@ def test_who_denied_late_is_told_that_it_was_late(parts: Parts) -> None:
     parts.clock.pass_(minutes=10)
     with pytest.raises(AuthorizationExpired):
         parts.authorizations.refuse(other, "access_denied")
+
+
+def test_a_connected_destination_tells_its_account_role_plan_and_data_centre(parts: Parts) -> None:
+    parts.come_back(parts.begun())
+    found = parts.connections.verify("d1")
+    assert found.data_centre == "us19"
+    assert (found.account.account_name, found.account.role, found.account.pricing_plan) == (
+        "Contoso",
+        "owner",
+        "monthly",
+    )
 
 
 # -- tokens that wait --------------------------------------------------------------------------------------------
