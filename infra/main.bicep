@@ -108,6 +108,9 @@ param alertEmail string = ''
 @description('Address users and Mailchimp reach the app at, for example https://segments.contoso.example, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string = ''
 
+@description('Origins of the portals that work with this app, separated by commas, for example https://portal.contoso.example. Empty: none.')
+param portalOrigins string = ''
+
 // The one object that says what this deployment consists of. Settings, roles and private endpoints are all derived
 // from it, so that none of them can be forgotten when another is switched on.
 var features = {
@@ -244,6 +247,7 @@ module functionApp 'modules/functionapp.bicep' = {
     subnetId: features.privateNetwork ? network!.outputs.appSubnetId : ''
     keyVaultUrl: keyVault.outputs.url
     publicUrl: publicUrl
+    portalOrigins: portalOrigins
     segmentsStorageAccountName: features.separateSegmentsAccount ? segmentsStorageAccountName : ''
     segmentsContainerName: segmentsContainerName
     segmentsPrefix: segmentsPrefix

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from shared.audit.log import AuditLog
+from shared.destinations.authorization import CALLBACK_PATH, Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.fitting import Fitting
 from shared.destinations.readiness import ReadinessReports
@@ -24,7 +25,7 @@ from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
-from shared.mailchimp import MailchimpClient
+from shared.mailchimp import MailchimpClient, OAuthApp, OAuthProvider
 from shared.mailchimp.access import MailchimpAccess
 from shared.schedule.service import ScheduleService
 from shared.secrets.open import open_secret_store
@@ -109,6 +110,16 @@ class Product:
             api_url=settings.mailchimp_api_url,
         )
         fitting = Fitting(self.catalog, self.connections)
+        self.authorizations = Authorizations(
+            self.documents,
+            self.destination_store,
+            self.connections,
+            self.secrets,
+            _oauth_provider(settings),
+            portal_origins=settings.portal_origins,
+            clock=now,
+            new_id=new_id,
+        )
         self.destinations = DestinationService(
             self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
         )
@@ -147,6 +158,7 @@ class Product:
                 settings=self.settings,
                 destinations=self.destinations,
                 connections=self.connections,
+                authorizations=self.authorizations,
                 removals=self.removals,
                 readiness_reports=self.readiness,
                 exports=self.exports,
@@ -236,6 +248,19 @@ class Product:
             store=self.store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
         )
         return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
+
+
+def _oauth_provider(settings: Settings) -> OAuthProvider | None:
+    """Mailchimp's sign-in; None where the app is not registered there."""
+    if settings.mailchimp_client_id is None or settings.mailchimp_client_secret is None:
+        return None
+    app = OAuthApp(
+        settings.mailchimp_login_url,
+        settings.mailchimp_client_id,
+        settings.mailchimp_client_secret,
+        f"{settings.public_url}{CALLBACK_PATH}",
+    )
+    return OAuthProvider(app, settings.mailchimp_api_url)
 
 
 def bootstrap(settings: Settings, surroundings: Surroundings | None = None) -> Product:

@@ -71,6 +71,14 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     destinations.ConfirmationNeeded: 409,
     destinations.SignInRefused: 422,
     destinations.ConfigurationInvalid: 422,
+    destinations.OAuthNotConfigured: 409,
+    destinations.PersonUnknown: 403,
+    destinations.ReturnToNotAllowed: 422,
+    destinations.AuthorizationError: 400,
+    destinations.AuthorizationOfAnother: 403,
+    destinations.AuthorizationUsed: 409,
+    destinations.AuthorizationInProgress: 409,
+    destinations.AuthorizationFailed: 502,
     exports.ExportError: 400,
     exports.ExportNotFound: 404,
     exports.ExportRunning: 409,
@@ -92,6 +100,9 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     SecretStoreError: 503,
     AzureError: 503,
 }
+
+KNOWN_ERRORS: Final[tuple[type[Exception], ...]] = (ApiError, *_STATUS)
+"""Everything that is answered with a sentence of its own."""
 
 _STORAGE_MESSAGE: Final = "The app's storage or secret store did not answer as it should. Try again in a few seconds."
 
@@ -123,8 +134,15 @@ def add_error_handlers(app: FastAPI, public_url: str) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
+def status_of(error: Exception) -> int:
+    """The status of an answer for one of KNOWN_ERRORS."""
+    if isinstance(error, ApiError):
+        return error.status
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
 def _known_error(error: Exception, public_url: str) -> Response:
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    status = status_of(error)
     code = str(getattr(error, "code", "") or type(error).__name__)
     target: str | None = getattr(error, "target", None)
     message = str(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
 from shared.destinations.readiness import ReadinessReports
@@ -62,6 +63,7 @@ class Services:
     settings: Settings
     destinations: DestinationService
     connections: Connections
+    authorizations: Authorizations
     removals: Removals
     readiness_reports: ReadinessReports
     exports: Exports

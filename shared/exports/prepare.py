@@ -310,17 +310,17 @@ class Preparer:
         """Check the audience, read its merge fields, and find or create the tags, over one connection."""
         sign_in, audience = destination.sign_in, destination.audience
         assert sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018 - checked by _begin
-        token = self._tools.sign_ins.token(sign_in.secret_name)
-        with self._tools.access.lookup(sign_in.account_id, sign_in.api_root, token) as client:
-            try:
+        try:
+            token = self._tools.sign_ins.token(sign_in.secret_name)
+            with self._tools.access.lookup(sign_in.account_id, sign_in.api_root, token) as client:
                 client.audience(audience.id)
                 values = _values(matching, fields, client.merge_fields(audience.id))
                 archived = client.archived(audience.id)
                 check()  # thousands of archived contacts take a while
                 tags = _tags(client, audience.id, segments)
-            except SignInRefused as error:
-                self._tools.sign_ins.refused(destination.id, sign_in.secret_name, error.message)
-                raise
+        except SignInRefused as error:
+            self._tools.sign_ins.refused(destination.id, sign_in.secret_name, error.message)
+            raise
         return _Audience(values, [name for name, _ in tags], dict(tags), archived)
 
     # -- bodies --------------------------------------------------------------------------------------------------

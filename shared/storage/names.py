@@ -25,6 +25,7 @@ IDEMPOTENCY_PREFIX: Final = "idempotency/"
 SECRETS_PREFIX: Final = "secrets/"
 SUCCEEDED_PREFIX: Final = "succeeded/"
 COUNTS_PREFIX: Final = "counts/"
+AUTHORIZATIONS_PREFIX: Final = "authorizations/"
 
 
 def poison(queue: str) -> str:
@@ -39,6 +40,11 @@ def destination(destination_id: str) -> str:
 def display_name(normalized: str) -> str:
     """Names the destination that has this display name."""
     return f"{DISPLAY_NAMES_PREFIX}{hashlib.sha256(normalized.encode()).hexdigest()}.json"
+
+
+def authorization(state: str) -> str:
+    """A sign-in to Mailchimp that was begun. The state itself is stored nowhere: whoever knows it, has it."""
+    return f"{AUTHORIZATIONS_PREFIX}{hashlib.sha256(state.encode()).hexdigest()}.json"
 
 
 def current_export(destination_id: str) -> str:
