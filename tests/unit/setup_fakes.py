@@ -13,6 +13,7 @@ from shared.destinations.requests import ConsentRequest, DestinationPatch
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
+from shared.exports.history import ExportFilter
 from shared.exports.model import ENDED, Books, Status
 from shared.exports.view import ExportView
 from shared.mailchimp.client import MailchimpClient
@@ -27,6 +28,7 @@ from tests.unit.fake_documents import FakeDocuments
 KEY = "0123456789abcdef0123456789abcdef-us19"
 OTHER_KEY = "fedcba9876543210fedcba9876543210-us19"
 OTHER_ACCOUNT_KEY = "00000000000000000000000000000000-us6"
+_EVERYTHING = ExportFilter()
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -230,15 +232,16 @@ class FakeExports:
             raise ExportNotFound(export_id)
         return self.views[export_id]
 
-    def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
-    ) -> list[ExportView]:
+    def list(self, wanted: ExportFilter = _EVERYTHING, *, before: str | None = None, top: int = 50) -> list[ExportView]:
         found = [
             view
             for view in reversed(self.views.values())
-            if destination_id in {None, view.destination_id} and status in {None, view.status}
+            if wanted.destination_id in {None, view.destination_id}
+            and (not wanted.statuses or view.status in wanted.statuses)
+            and wanted.trigger in {None, view.trigger}
         ]
-        return found[:top]
+        behind = [view.id for view in found].index(before) + 1 if before is not None else 0
+        return found[behind : behind + top]
 
     def cancel(self, export_id: str, requested_by: str) -> ExportView:
         view = self.get(export_id)
