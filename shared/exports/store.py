@@ -58,8 +58,9 @@ class ExportStore:
     # -- the export's document ---------------------------------------------------------------------------------
 
     def create(self, export: Export) -> bool:
-        """Write a new export; False when it is there already."""
+        """Write a new export, after its markers; False when it is there already."""
         self.documents.write(names.active(export.id), b"")
+        self.documents.write(names.export_of(export.destination_id, export.id), b"")
         data = export.to_bytes()
         try:
             self.documents.create(names.export(export.id), data, metadata_of(data))
@@ -67,10 +68,15 @@ class ExportStore:
             return False
         return True
 
-    def withdraw(self, export_id: str) -> None:
+    def withdraw(self, export: Export) -> None:
         """Take back an export that found its destination's place taken: it never started."""
+        self.delete(export.id, export.destination_id)
+        self.documents.delete(names.active(export.id))
+
+    def delete(self, export_id: str, destination_id: str) -> None:
+        """Delete an export from the history."""
         self.documents.delete(names.export(export_id))
-        self.documents.delete(names.active(export_id))
+        self.documents.delete(names.export_of(destination_id, export_id))
 
     def find(self, export_id: str) -> Export | None:
         found = self.documents.read(names.export(export_id))

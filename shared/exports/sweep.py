@@ -96,7 +96,7 @@ class Sweeper:
         for export in list(History(self._documents).oldest_first()):
             if export.ended_at is not None and self._is_old(export.ended_at):
                 self._documents.delete_all(names.run(export.id))
-                self._documents.delete(names.export(export.id))
+                self._tools.store.delete(export.id, export.destination_id)
                 expired += 1
         for prefix in (names.IDEMPOTENCY_PREFIX, names.COUNTS_PREFIX, names.SUCCEEDED_PREFIX):
             for entry in list(self._documents.list(prefix)):

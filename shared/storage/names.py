@@ -75,6 +75,15 @@ def export(export_id: str) -> str:
     return f"{EXPORTS_PREFIX}{export_id}.json"
 
 
+def exports_of(destination_id: str) -> str:
+    return f"by-destination/{destination_id}/"
+
+
+def export_of(destination_id: str, export_id: str) -> str:
+    """Marks an export as one of this destination: its history is found without looking at that of the others."""
+    return f"{exports_of(destination_id)}{export_id}"
+
+
 def active(export_id: str) -> str:
     """Exists while the export has not ended; its lease is held by whoever prepares or finishes the export."""
     return f"{ACTIVE_PREFIX}{export_id}"
