@@ -73,3 +73,4 @@ def schedule(timer: func.TimerRequest) -> None:
 def expire(timer: func.TimerRequest) -> None:
     product.sweeper.expire()
     product.authorizations.delete_expired()
+    product.connections.loose_secrets.delete_left_over()
