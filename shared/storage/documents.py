@@ -20,7 +20,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobProperties, ContainerClient
+from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
 
 
 class DocumentError(Exception):
@@ -180,6 +180,22 @@ class Documents:
             yield from self.container.list_blobs(name_starts_with=prefix, include=include)
         except ResourceNotFoundError:
             return  # no container yet, so no blobs
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names under ``prefix`` in their order, 5,000 a call; for those who need nothing else of the blobs."""
+        try:
+            yield from self.container.list_blob_names(name_starts_with=prefix)
+        except ResourceNotFoundError:
+            return  # no container yet, so no blobs
+
+    def folders(self) -> Iterator[str]:
+        """The folders at the root of the container in their order, without the slash."""
+        try:
+            for found in self.container.walk_blobs(delimiter="/"):
+                if isinstance(found, BlobPrefix):
+                    yield found.name.removesuffix("/")
+        except ResourceNotFoundError:
+            return
 
     def reachable(self) -> bool:
         """Whether the container answers; a new installation makes it here."""

@@ -84,6 +84,12 @@ class FakeDocuments:
                 shown = self.metadata.get(name, {}) if metadata else {}
                 yield Entry(name, etag, len(data), datetime(2026, 1, 1, tzinfo=UTC), shown, leased=False)
 
+    def names(self, prefix: str) -> Iterator[str]:
+        return (entry.name for entry in self.list(prefix))
+
+    def folders(self) -> Iterator[str]:
+        return iter(sorted({name.partition("/")[0] for name in self.blobs if "/" in name}))
+
     def reachable(self) -> bool:
         return self.fault is None
 
