@@ -65,6 +65,11 @@ param segmentsStorageSubscriptionId string = ''
 @maxValue(3650)
 param exportRetentionDays int = 30
 
+@description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
+@minValue(0)
+@maxValue(146000)
+param auditImmutabilityDays int = 0
+
 @description('Days for which Key Vault keeps deleted secrets recoverable. Cannot be changed later, and the vault\'s name stays taken for as long after removal.')
 @minValue(7)
 @maxValue(90)
@@ -108,6 +113,9 @@ param alertEmail string = ''
 @description('Address users and Mailchimp reach the app at, for example https://segments.contoso.example, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string = ''
 
+@description('Origins of the portals that work with this app, separated by commas, for example https://portal.contoso.example. Empty: none.')
+param portalOrigins string = ''
+
 // The one object that says what this deployment consists of. Settings, roles and private endpoints are all derived
 // from it, so that none of them can be forgotten when another is switched on.
 var features = {
@@ -123,6 +131,7 @@ var features = {
 
 // Names shared with the code: shared/storage/names.py, and the timer of function_app.py that keeps the schedule.
 var stateContainerName = 'state'
+var auditContainerName = 'audit'
 var runsPrefix = 'runs/'
 var queueNames = [
   'prepare'
@@ -170,12 +179,14 @@ module storage 'modules/storage.bicep' = {
     tags: tags
     sku: storageSku
     publicAccessEnabled: !features.privateNetwork
-    containerNames: concat([ stateContainerName, deploymentContainerName ], ownSegmentsContainer)
+    containerNames: concat([ stateContainerName, auditContainerName, deploymentContainerName ], ownSegmentsContainer)
     queueNames: queueNames
     expiringPrefix: '${stateContainerName}/${runsPrefix}'
     // The app deletes the files of an export that ended longer ago than this. The rule is the net below: a week later,
     // so that it never takes files from an export that waits for Mailchimp to come back.
     expireAfterDays: exportRetentionDays + 7
+    immutableContainerName: auditContainerName
+    immutabilityDays: auditImmutabilityDays
   }
 }
 
@@ -244,6 +255,7 @@ module functionApp 'modules/functionapp.bicep' = {
     subnetId: features.privateNetwork ? network!.outputs.appSubnetId : ''
     keyVaultUrl: keyVault.outputs.url
     publicUrl: publicUrl
+    portalOrigins: portalOrigins
     segmentsStorageAccountName: features.separateSegmentsAccount ? segmentsStorageAccountName : ''
     segmentsContainerName: segmentsContainerName
     segmentsPrefix: segmentsPrefix

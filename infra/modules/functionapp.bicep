@@ -49,6 +49,9 @@ param keyVaultUrl string
 @description('Address users and Mailchimp reach the app at, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string
 
+@description('Origins of the portals that work with this app, separated by commas. Empty: none.')
+param portalOrigins string
+
 @description('Other storage account that holds the segments. Empty: the app\'s own.')
 param segmentsStorageAccountName string
 
@@ -112,6 +115,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     siteConfig: {
       ftpsState: 'Disabled'
       minTlsVersion: '1.2'
+      // Pages of the portals may call the API from a browser, with a token or with the visitor's session here. The app
+      // itself answers no preflight in Azure: shared/api/cors.py.
+      cors: {
+        allowedOrigins: empty(portalOrigins) ? [] : split(replace(portalOrigins, ' ', ''), ',')
+        supportCredentials: !empty(portalOrigins)
+      }
     }
     functionAppConfig: {
       runtime: {
@@ -167,6 +176,7 @@ var platformSettings = {
 var productSettings = {
   KEY_VAULT_URL: keyVaultUrl
   PUBLIC_URL: appUrl
+  PORTAL_ORIGINS: portalOrigins
   SEGMENTS_CONTAINER: segmentsContainerName
   SEGMENTS_PREFIX: segmentsPrefix
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)
