@@ -60,10 +60,10 @@ param segmentsStorageResourceGroupName string = ''
 @description('Subscription of that existing account. Empty: the subscription deployed to.')
 param segmentsStorageSubscriptionId string = ''
 
-@description('Days after which the working files of an export (they hold personal data) are deleted.')
+@description('Days after which an export is deleted from the history, with its working files, which hold personal data.')
 @minValue(1)
 @maxValue(3650)
-param exportRetentionDays int = 30
+param exportRetentionDays int = 90
 
 @description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
 @minValue(0)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from shared.api import audit, connections, destinations, docs, exports, health, me, schedule, segments
+from shared.api import audit, connections, destinations, docs, exports, health, me, oauth, schedule, segments
 from shared.api.errors import ErrorDocument, add_error_handlers
 from shared.api.gate import Gate
 from shared.api.services import Services
@@ -41,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
         responses=_ERRORS,
         generate_unique_id_function=lambda route: route.name,
     )
-    for area in (health, segments, destinations, connections, exports, schedule, audit):
+    for area in (health, segments, destinations, connections, oauth, exports, schedule, audit):
         app.include_router(area.routes(services))
     app.include_router(me.routes())
     app.include_router(docs.routes(OPENAPI_PATH))

@@ -21,6 +21,8 @@ from shared.api.auth import LOCAL_USER, PRINCIPAL_HEADER, Principal, read_princi
 from shared.api.body import SAFE_METHODS, CallerGone, read_body, refuse_body, replay
 from shared.api.cors import Cors
 from shared.api.errors import error_response, unreadable_request
+from shared.api.pages import sign_in_first
+from shared.destinations.authorization import CALLBACK_PATH
 from shared.settings import Settings
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -101,6 +103,8 @@ class Gate:
                 # The adapter puts our path together from it: it would not be the one that the platform let through.
                 return unreadable_request()
             principal = read_principal(headers.get(PRINCIPAL_HEADER, ""))
+            if principal is None and scope["path"] == CALLBACK_PATH:
+                return sign_in_first(scope)  # a person's browser, and not a program
             if principal is None:
                 return error_response(
                     401, "signInRequired", "Sign in first (Entra ID).", headers={"WWW-Authenticate": "Bearer"}

@@ -38,7 +38,7 @@ class AppendOnly(Protocol):
 
     def names(self, prefix: str) -> Iterator[str]: ...
 
-    def folders(self) -> Iterator[str]: ...
+    def beginnings(self, prefix: str, end: str) -> Iterator[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ class AuditLog:
         first = time_in_ids(query.since) if query.since is not None else _FIRST
         ends = [time_in_ids(query.until)] if query.until is not None else []
         end = min([*ends, after] if after is not None else [*ends, _LAST])
-        for folder in sorted(self._documents.folders(), reverse=True):
-            month = folder.replace("-", "")
+        for folder in sorted(self._documents.beginnings("", "/"), reverse=True):
+            month = folder.removesuffix("/").replace("-", "")
             if first[:_MONTH] <= month <= end[:_MONTH]:
                 # What lies between two texts begins with all that both begin with.
                 begin = _common_start(max(first, month), end) if end.startswith(month) else month
-                found = self._documents.names(f"{folder}/{begin}")
+                found = self._documents.names(f"{folder}{begin}")
                 yield from reversed([each for each in _ids_in(found) if first <= each < end])
 
     def _read(self, record_id: str) -> AuditRecord | None:

@@ -9,6 +9,9 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
+from azure.core.exceptions import AzureError
+
+from shared import log
 from shared.destinations.errors import NotConnected, SignInRefused
 from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
@@ -17,7 +20,7 @@ from shared.mailchimp.api_root import api_root_for_key
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.replies import Account, Audience, MergeField
 from shared.people import Person
-from shared.secrets.store import SecretNotFound, SecretStore
+from shared.secrets.store import SecretNotFound, SecretStore, SecretStoreError
 
 AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 """For so many audiences the list shows merge fields: each costs a call, and few accounts have more audiences."""
@@ -111,9 +114,14 @@ class Connections:
         return self._keep(destination_id, sign_in, secret, user)
 
     def read(self, source: Destination) -> tuple[SignIn, str]:
-        """The sign-in of a destination and its secret, for ``share``. Raises NotConnected, SecretNotFound."""
+        """The sign-in of a destination and its secret. Raises NotConnected; one whose secret is gone is noted."""
         self._require_connected(source)
-        return source.sign_in, self._secrets.read(source.sign_in.secret_name or "")
+        sign_in = source.sign_in
+        try:
+            return sign_in, self._secrets.read(sign_in.secret_name or "")
+        except SecretNotFound as error:
+            self._store.mark_needs_authentication(source.id, str(error), sign_in.secret_name)
+            raise NotConnected(source.id, again=True) from error
 
     def share(self, source: Destination, secret: str, destination_id: str, user: Person) -> StoredDestination:
         """Connect another destination to the account and audience of ``source``, with a copy of the secret of its own:
@@ -152,7 +160,10 @@ class Connections:
             self._secrets.delete(sign_in.secret_name)
             raise
         if before[0] is not None:
-            self._secrets.delete(before[0])
+            try:
+                self._secrets.delete(before[0])
+            except (AzureError, SecretStoreError) as error:  # the sign-in is complete all the same
+                log.warning("destination.oldSecretNotDeleted", destination=destination_id, error=type(error).__name__)
         return stored
 
     # -- look ------------------------------------------------------------------------------------------------
@@ -167,9 +178,8 @@ class Connections:
             sign_in, token = self.read(destination)
             with self._access.lookup(sign_in.account_id, sign_in.api_root or "", token) as client:
                 yield client
-        except (mailchimp.SignInRefused, SecretNotFound) as error:
-            problem = error.message if isinstance(error, mailchimp.SignInRefused) else str(error)
-            self._store.mark_needs_authentication(destination.id, problem, destination.sign_in.secret_name)
+        except mailchimp.SignInRefused as error:
+            self._store.mark_needs_authentication(destination.id, error.message, destination.sign_in.secret_name)
             raise NotConnected(destination.id, again=True) from error
 
     @staticmethod

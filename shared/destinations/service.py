@@ -182,6 +182,8 @@ class DestinationService:
             self._store.claim_name(patch.display_name, old.id)
             new.display_name = patch.display_name
         _set_options(new, patch)
+        if (new.schedule, new.enabled) != (old.schedule, old.enabled):
+            new.scheduled_since = self._clock()
         if "segments" in given:
             new.segments = patch.segments or ()
         if "data_matching" in given:

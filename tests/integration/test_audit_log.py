@@ -358,9 +358,9 @@ def test_the_months_of_a_real_container_are_walked_from_the_newest_to_the_oldest
 def test_a_log_without_a_container_is_empty(storage_account: StorageAccount) -> None:
     service = blob_service(StorageConnection(connection_string=storage_account.connection_string))
     documents = Documents(service.get_container_client(AUDIT_CONTAINER))
-    assert list(documents.folders()) == []
+    assert list(documents.beginnings("", "/")) == []
     assert list(documents.names("2026-01/")) == []
     log = AuditLog(documents)
     log.append(record(NOW))
-    assert list(documents.folders()) == ["2026-11"]
+    assert list(documents.beginnings("", "/")) == ["2026-11/"]
     assert [each.id for each in log.newest(AuditQuery(), top=50).records] == [record(NOW).id]

@@ -205,7 +205,7 @@ def test_the_log_knows_no_way_to_change_or_delete_a_record() -> None:
         return {name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
     assert public(AuditLog) == {"append", "newest"}
-    assert public(AppendOnly) == {"create", "read", "names", "folders"}
+    assert public(AppendOnly) == {"create", "read", "names", "beginnings"}
     assert set(inspect.signature(AuditLog.__init__).parameters) == {"self", "documents"}
 
 
