@@ -65,6 +65,11 @@ param segmentsStorageSubscriptionId string = ''
 @maxValue(3650)
 param exportRetentionDays int = 90
 
+@description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
+@minValue(0)
+@maxValue(146000)
+param auditImmutabilityDays int = 0
+
 @description('Days for which Key Vault keeps deleted secrets recoverable. Cannot be changed later, and the vault\'s name stays taken for as long after removal.')
 @minValue(7)
 @maxValue(90)
@@ -126,6 +131,7 @@ var features = {
 
 // Names shared with the code: shared/storage/names.py, and the timer of function_app.py that keeps the schedule.
 var stateContainerName = 'state'
+var auditContainerName = 'audit'
 var runsPrefix = 'runs/'
 var queueNames = [
   'prepare'
@@ -173,12 +179,14 @@ module storage 'modules/storage.bicep' = {
     tags: tags
     sku: storageSku
     publicAccessEnabled: !features.privateNetwork
-    containerNames: concat([ stateContainerName, deploymentContainerName ], ownSegmentsContainer)
+    containerNames: concat([ stateContainerName, auditContainerName, deploymentContainerName ], ownSegmentsContainer)
     queueNames: queueNames
     expiringPrefix: '${stateContainerName}/${runsPrefix}'
     // The app deletes the files of an export that ended longer ago than this. The rule is the net below: a week later,
     // so that it never takes files from an export that waits for Mailchimp to come back.
     expireAfterDays: exportRetentionDays + 7
+    immutableContainerName: auditContainerName
+    immutabilityDays: auditImmutabilityDays
   }
 }
 

@@ -115,6 +115,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     siteConfig: {
       ftpsState: 'Disabled'
       minTlsVersion: '1.2'
+      // Pages of the portals may call the API from a browser, with a token or with the visitor's session here. The app
+      // itself answers no preflight in Azure: shared/api/cors.py.
+      cors: {
+        allowedOrigins: empty(portalOrigins) ? [] : split(replace(portalOrigins, ' ', ''), ',')
+        supportCredentials: !empty(portalOrigins)
+      }
     }
     functionAppConfig: {
       runtime: {

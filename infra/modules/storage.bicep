@@ -36,6 +36,14 @@ param expiringPrefix string
 @minValue(1)
 param expireAfterDays int
 
+@description('Container whose blobs can be made immutable: one of containerNames.')
+param immutableContainerName string
+
+@description('Days for which a blob there can be neither changed nor deleted. 0: none.')
+@minValue(0)
+@maxValue(146000)
+param immutabilityDays int
+
 // The Functions host moves a message that failed too often to <queue>-poison. Declared here, so that they can be
 // watched from the first day.
 var allQueueNames = concat(queueNames, map(queueNames, queueName => '${queueName}-poison'))
@@ -86,6 +94,25 @@ resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2
     publicAccess: 'None'
   }
 }]
+
+resource immutableContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' existing = {
+  parent: blobService
+  name: immutableContainerName
+}
+
+// Write once, read many: new blobs come in, no blob is changed or deleted before its time. Left unlocked: who may manage
+// the account can shorten the days, or take the policy away, and only then the container; locking it cannot be undone.
+resource immutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2023-05-01' = if (immutabilityDays > 0) {
+  parent: immutableContainer
+  name: 'default'
+  properties: {
+    immutabilityPeriodSinceCreationInDays: immutabilityDays
+    allowProtectedAppendWrites: false
+  }
+  dependsOn: [
+    containers
+  ]
+}
 
 resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = {
   parent: account

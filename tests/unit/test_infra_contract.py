@@ -139,6 +139,40 @@ def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
     assert age == Expression("expireAfterDays")
 
 
+def test_the_containers_are_those_of_the_code() -> None:
+    variables = load(MAIN).variables
+    declared = [variables["stateContainerName"], variables["auditContainerName"]]
+    assert declared == list(names.CONTAINERS)
+    given = load(MAIN).modules["storage"].parameters["containerNames"]
+    assert given == Expression(
+        "concat([ stateContainerName, auditContainerName, deploymentContainerName ], ownSegmentsContainer)"
+    )
+
+
+def test_the_audit_log_and_only_that_can_be_made_immutable() -> None:
+    given = load(MAIN).modules["storage"].parameters
+    assert given["immutableContainerName"] == Expression("auditContainerName")
+    assert given["immutabilityDays"] == Expression("auditImmutabilityDays")
+    limits = load(MAIN).parameters["auditImmutabilityDays"].decorators
+    assert (limits["minValue"], limits["maxValue"]) == (0, 146_000)  # what Azure takes; 0 is ours, for none
+    storage = load(INFRA / "modules" / "storage.bicep")
+    container, policy = storage.resources["immutableContainer"], storage.resources["immutability"]
+    assert container.existing
+    assert container.body["name"] == Expression("immutableContainerName")
+    assert policy.body["parent"] == Expression("immutableContainer")
+    assert dig(policy.body, "properties", "immutabilityPeriodSinceCreationInDays") == Expression("immutabilityDays")
+    assert f"{policy.type}@{policy.api_version}' = if (immutabilityDays > 0)" in storage.text
+
+
+def test_the_platform_lets_in_the_pages_of_the_portals_and_no_others() -> None:
+    cors = dig(FUNCTION_APP.resources["app"].body, "properties", "siteConfig", "cors")
+    assert cors == {
+        "allowedOrigins": Expression("empty(portalOrigins) ? [] : split(replace(portalOrigins, ' ', ''), ',')"),
+        "supportCredentials": Expression("!empty(portalOrigins)"),
+    }
+    assert load(MAIN).modules["functionApp"].parameters["portalOrigins"] == Expression("portalOrigins")
+
+
 def test_every_storage_service_in_use_has_a_role() -> None:
     services = dig(load(MAIN).variables["features"], "storageServices")
     assert isinstance(services, list)
