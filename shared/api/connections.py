@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from shared.api.answers import ASKS_MAILCHIMP, ETAG, errors, sends
 from shared.api.auth import Administrator, Contributor, Viewer, require_open
 from shared.api.destinations import answer
 from shared.api.parameters import AudienceId, DestinationId
@@ -56,25 +57,40 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/api/destinations/{destinationId}", tags=["connection"])
     connections = services.connections
 
-    @router.put("/api-key")
+    @router.put(
+        "/api-key",
+        responses={
+            200: sends(ETAG),
+            **errors(
+                "destinationNotFound",
+                "destinationBeingRemoved",
+                "destinationChanged",
+                "apiKeyMalformed",
+                "signInRefused",
+                *ASKS_MAILCHIMP,
+            ),
+        },
+    )
     def sign_in_with_api_key(
         destination_id: DestinationId, body: ApiKeyRequest, user: Administrator, response: Response
     ) -> DestinationView:
         """Sign in to Mailchimp with an API key. Mailchimp is asked first; a refused key is not stored."""
         return answer(connections.sign_in_with_api_key(destination_id, body.api_key, user.person), response)
 
-    @router.post("/verify")
+    @router.post(
+        "/verify", responses=errors("destinationNotFound", "destinationBeingRemoved", "notShared", *ASKS_MAILCHIMP)
+    )
     def verify_sign_in(destination_id: DestinationId, user: Contributor) -> VerifiedSignIn:
         """Ask Mailchimp now whether it accepts the sign-in. If not, the destination needs authentication: 409."""
         require_open(services.destinations.get(destination_id).destination, user)
         return _verified(connections.verify(destination_id))
 
-    @router.get("/audiences")
+    @router.get("/audiences", responses=errors("destinationNotFound", *ASKS_MAILCHIMP))
     def list_audiences(destination_id: DestinationId, _: Viewer) -> AudienceList:
         """The audiences of the signed-in Mailchimp account, to pick one; the first twenty with their merge fields."""
         return AudienceList(value=[_audience(choice) for choice in connections.audiences(destination_id)])
 
-    @router.get("/audiences/{audienceId}")
+    @router.get("/audiences/{audienceId}", responses=errors("destinationNotFound", "audienceNotFound", *ASKS_MAILCHIMP))
     def get_audience(destination_id: DestinationId, audience_id: AudienceId, _: Viewer) -> AudienceView:
         """One audience with its merge fields."""
         return _audience(connections.audience(destination_id, audience_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from pydantic.alias_generators import to_camel
 
+from shared.api.answers import ASKS_MAILCHIMP, ETAG, LOCATION, errors, sends
 from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
 from shared.api.errors import ApiError
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
@@ -51,19 +52,39 @@ def routes(services: Services) -> APIRouter:
         """All destinations."""
         return DestinationList(value=[view_of(destination) for destination in destinations.list()])
 
-    @router.post("/destinations", status_code=201)
+    @router.post(
+        "/destinations",
+        status_code=201,
+        responses={201: sends(ETAG, LOCATION), **errors("displayNameTaken", "consentRequired")},
+    )
     def create_destination(body: DestinationRequest, user: Administrator, response: Response) -> DestinationView:
         """Create a destination. Agreeing to data privacy and compliance (GET /api/consent-text) is required."""
         stored = destinations.create(body.display_name, body.consent, user.person)
         response.headers["Location"] = f"{services.settings.public_url}/api/destinations/{stored.destination.id}"
         return answer(stored, response)
 
-    @router.get("/destinations/{destinationId}")
+    @router.get("/destinations/{destinationId}", responses={200: sends(ETAG), **errors("destinationNotFound")})
     def get_destination(destination_id: DestinationId, _: Viewer, response: Response) -> DestinationView:
         """One destination, with the steps that are still to do. Its ETag is for If-Match."""
         return answer(destinations.get(destination_id), response)
 
-    @router.patch("/destinations/{destinationId}")
+    @router.patch(
+        "/destinations/{destinationId}",
+        responses={
+            200: sends(ETAG),
+            **errors(
+                "notShared",
+                "destinationNotFound",
+                "destinationBeingRemoved",
+                "displayNameTaken",
+                "confirmationNeeded",
+                "destinationChanged",
+                "configurationInvalid",
+                "scheduleInvalid",
+                *ASKS_MAILCHIMP,
+            ),
+        },
+    )
     def change_destination(
         destination_id: DestinationId,
         body: DestinationPatch,
@@ -79,12 +100,22 @@ def routes(services: Services) -> APIRouter:
             _require_contributors_part(destinations.get(destination_id), body, user)
         return answer(destinations.patch(destination_id, body, user.person, etag_wanted(if_match)), response)
 
-    @router.delete("/destinations/{destinationId}", status_code=204)
+    @router.delete(
+        "/destinations/{destinationId}",
+        status_code=204,
+        responses=errors("destinationNotFound", "destinationChanged", "secretStoreError"),
+    )
     def remove_destination(destination_id: DestinationId, user: Administrator, if_match: IfMatch = None) -> None:
         """Remove a destination: running exports are canceled, the stored sign-in is deleted."""
         services.removals.remove(destination_id, user.person, etag_wanted(if_match))
 
-    @router.put("/destinations/{destinationId}/export-user")
+    @router.put(
+        "/destinations/{destinationId}/export-user",
+        responses={
+            200: sends(ETAG),
+            **errors("notShared", "destinationNotFound", "destinationBeingRemoved", "destinationChanged"),
+        },
+    )
     def add_yourself_as_export_user(
         destination_id: DestinationId, user: Contributor, response: Response
     ) -> DestinationView:
@@ -92,14 +123,35 @@ def routes(services: Services) -> APIRouter:
         require_open(destinations.get(destination_id).destination, user)
         return answer(destinations.set_export_user(destination_id, user.person), response)
 
-    @router.put("/destinations/{destinationId}/consent")
+    @router.put(
+        "/destinations/{destinationId}/consent",
+        responses={
+            200: sends(ETAG),
+            **errors("destinationNotFound", "destinationBeingRemoved", "destinationChanged"),
+        },
+    )
     def set_consent(
         destination_id: DestinationId, body: ConsentRequest, user: Administrator, response: Response
     ) -> DestinationView:
         """Agree to the present text of GET /api/consent-text, or withdraw: a running export ends, none starts."""
         return answer(destinations.set_consent(destination_id, body, user.person), response)
 
-    @router.post("/destinations/{destinationId}/duplicate", status_code=201)
+    @router.post(
+        "/destinations/{destinationId}/duplicate",
+        status_code=201,
+        responses={
+            201: sends(ETAG, LOCATION),
+            **errors(
+                "destinationNotFound",
+                "destinationBeingRemoved",
+                "destinationChanged",
+                "displayNameTaken",
+                "consentRequired",
+                "notConnected",
+                "secretStoreError",
+            ),
+        },
+    )
     def duplicate_destination(
         destination_id: DestinationId, body: DuplicateRequest, user: Administrator, response: Response
     ) -> DestinationView:

@@ -113,16 +113,22 @@ def add_error_handlers(app: FastAPI, public_url: str) -> None:
     """Make ``app`` answer every known exception with an ``ErrorDocument``. The gate answers the unknown ones."""
 
     def known(_: Request, error: Exception) -> Response:
-        return _known_error(error, public_url)
+        response = answer_to(error, public_url)
+        if response.status_code >= 500:
+            http_status = getattr(error, "status_code", None)
+            log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
+        return response
 
-    for kind in _STATUS:
+    for kind in (*_STATUS, ApiError):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
-def _known_error(error: Exception, public_url: str) -> Response:
+def answer_to(error: Exception, public_url: str) -> Response:
+    """The answer for an ApiError, or for an exception of the table. The documentation's examples are made by it too."""
+    if isinstance(error, ApiError):
+        return error_response(error.status, error.code, str(error), error.target)
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     code = str(getattr(error, "code", "") or type(error).__name__)
     target: str | None = getattr(error, "target", None)
@@ -150,16 +156,7 @@ def _known_error(error: Exception, public_url: str) -> Response:
         case AzureError():
             code, message = "storageUnavailable", _STORAGE_MESSAGE
             headers["Retry-After"] = str(_RETRY_SOON)
-    if status >= 500:
-        http_status = getattr(error, "status_code", None)
-        log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
     return error_response(status, code, message, target, details, headers)
-
-
-def _api_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiError):
-        raise error
-    return error_response(error.status, error.code, str(error), error.target)
 
 
 _HTTP_MESSAGES: Final = {

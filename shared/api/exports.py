@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
+from shared.api.answers import OPERATION_LOCATION, RETRY_AFTER, errors, sends
 from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
 from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
 from shared.api.services import Services
@@ -53,7 +54,16 @@ def routes(services: Services) -> APIRouter:
             response.headers["Retry-After"] = str(_POLL_SECONDS.get(export.status, _POLL_SECONDS_DEFAULT))
         return export
 
-    @router.post("/destinations/{destinationId}/exports", status_code=202)
+    @router.post(
+        "/destinations/{destinationId}/exports",
+        status_code=202,
+        responses={
+            202: sends(OPERATION_LOCATION, RETRY_AFTER),
+            **errors(
+                "notShared", "destinationNotFound", "destinationBeingRemoved", "destinationNotReady", "exportRunning"
+            ),
+        },
+    )
     def start_export(
         destination_id: DestinationId,
         user: Contributor,
@@ -91,19 +101,31 @@ def routes(services: Services) -> APIRouter:
     @router.get("/exports")
     def list_exports(
         _: Viewer,
-        destination_id: Annotated[str | None, Query(alias="destinationId", pattern=ID_PATTERN)] = None,
-        status: Annotated[Status | None, Query()] = None,
-        top: Annotated[int, Query(ge=1, le=200)] = 50,
+        destination_id: Annotated[
+            str | None, Query(alias="destinationId", pattern=ID_PATTERN, description="Only those of this destination.")
+        ] = None,
+        status: Annotated[Status | None, Query(description="Only those in this status.")] = None,
+        top: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
     ) -> ExportList:
         """The history of exports, the newest first."""
         return ExportList(value=exports.list(destination_id=destination_id, status=status, top=top))
 
-    @router.get("/exports/{exportId}")
+    @router.get(
+        "/exports/{exportId}",
+        responses={200: sends(OPERATION_LOCATION, RETRY_AFTER), **errors("exportNotFound")},
+    )
     def get_export(export_id: ExportId, _: Viewer, response: Response) -> ExportView:
         """Status, progress, time left and books of one export. Ask again after Retry-After seconds."""
         return follow(exports.get(export_id), response)
 
-    @router.post("/exports/{exportId}/cancel", status_code=202)
+    @router.post(
+        "/exports/{exportId}/cancel",
+        status_code=202,
+        responses={
+            202: sends(OPERATION_LOCATION, RETRY_AFTER),
+            **errors("notShared", "exportNotFound", "exportEnded"),
+        },
+    )
     def cancel_export(export_id: ExportId, user: Contributor, response: Response, _: NoBody = None) -> ExportView:
         """End an export early: within one batch per lane, with its books closed."""
         _require_given(services, exports.get(export_id), user)
@@ -112,7 +134,14 @@ def routes(services: Services) -> APIRouter:
     @router.get(
         "/exports/{exportId}/rejected",
         response_class=Response,
-        responses={200: {"content": {"text/csv": {}}, "description": "The rejected profiles, one a row."}},
+        responses={
+            200: {
+                "description": "The rejected profiles, one a row; UTF-8 with a byte order mark.",
+                "content": {"text/csv": {"schema": {"type": "string"}}},
+                **sends("Content-Disposition"),
+            },
+            **errors("notShared", "exportNotFound", "rejectedNotReady", "rejectedExpired"),
+        },
     )
     def get_rejected_profiles(export_id: ExportId, user: Contributor) -> Response:
         """The profiles that were not taken, with the reason, as CSV. Personal data: not for viewers."""

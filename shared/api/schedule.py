@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from shared.api.answers import errors
 from shared.api.auth import Administrator, Viewer
 from shared.api.services import Services
 from shared.schedule.model import StoredSchedule
@@ -19,7 +20,7 @@ def routes(services: Services) -> APIRouter:
         """When all ready destinations are exported, and when that happens next."""
         return services.schedule.get()
 
-    @router.put("")
+    @router.put("", responses=errors("scheduleInvalid"))
     def set_schedule(body: ScheduleRequest, user: Administrator) -> StoredSchedule:
         """Replace the schedule. Times are the clock's on the wall of the time zone, across daylight saving."""
         return services.schedule.put(body, user.person)

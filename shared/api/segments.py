@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path
 
+from shared.api.answers import READS_SEGMENTS, errors
 from shared.api.auth import Viewer
 from shared.api.services import Services
 from shared.storage.json_documents import JsonDocument
@@ -69,13 +70,15 @@ def routes(services: Services) -> APIRouter:
     """The routes under ``/api/segments``."""
     router = APIRouter(prefix="/api/segments", tags=["segments"])
 
-    @router.get("")
+    @router.get("", responses=errors(*READS_SEGMENTS))
     def list_segments(_: Viewer) -> SegmentList:
         """The segments in storage, when they were last refreshed, and their size."""
         return SegmentList(value=[_summary(segment) for segment in services.segments.list()])
 
-    @router.get("/{name}")
-    def get_segment(name: Annotated[str, Path(min_length=1, max_length=512)], _: Viewer) -> SegmentDetailView:
+    @router.get("/{name}", responses=errors("segmentNotFound", *READS_SEGMENTS))
+    def get_segment(
+        name: Annotated[str, Path(min_length=1, max_length=512, description="The `name` of a segment.")], _: Viewer
+    ) -> SegmentDetailView:
         """One segment: its fields, its files, and which fields look like Email, First name and Last name."""
         return _detail(services.segments.describe(name))
 
