@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from shared.audit.log import AuditLog
 from shared.destinations.connections import Connections
+from shared.destinations.fitting import Fitting
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
+from shared.exports.counts import KnownCounts
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -103,9 +106,12 @@ class Product:
             new_id=new_id,
             api_url=settings.mailchimp_api_url,
         )
+        fitting = Fitting(self.catalog, self.connections)
         self.destinations = DestinationService(
-            self.destination_store, self.connections, self.catalog, self.exports, clock=now, new_id=new_id
+            self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
         )
+        counts = KnownCounts(self.documents, self.store)
+        self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
         self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
 
@@ -138,6 +144,7 @@ class Product:
                 destinations=self.destinations,
                 connections=self.connections,
                 removals=self.removals,
+                readiness_reports=self.readiness,
                 exports=self.exports,
                 segments=self.catalog,
                 schedule=self.schedule,

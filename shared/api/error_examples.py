@@ -1,6 +1,6 @@
 """One example of every error that the API answers. The OpenAPI document shows them, as the API itself words them.
 
-A route names its errors by their codes (``shared/api/answers.py``); a code that is not here keeps the API from starting.
+A route names its errors by their codes (``shared/api/answers.py``); one that is not here keeps the API from starting.
 """
 
 from __future__ import annotations

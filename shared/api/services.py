@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.exports.model import Status
@@ -64,6 +65,7 @@ class Services:
     destinations: DestinationService
     connections: Connections
     removals: Removals
+    readiness_reports: ReadinessReports
     exports: Exports
     segments: Segments
     schedule: ScheduleService

@@ -74,10 +74,11 @@ class SignIn(JsonDocument):
 
 
 class ChosenAudience(JsonDocument):
-    """The Mailchimp audience (list) that the members go to."""
+    """The Mailchimp audience (list) that the members go to. ``double_optin``: it asks people to confirm by mail."""
 
     id: str
     name: str
+    double_optin: bool = False
 
 
 class AddressMatching(JsonDocument):
