@@ -27,6 +27,9 @@ HEADERS: Final = {
 }
 """The headers of answers by name. None is certain to be there: an error has no ETag."""
 
+CHANGES_DESTINATION: Final = ("destinationNotFound", "destinationBeingRemoved", "destinationChanged")
+"""What keeps a destination from being changed."""
+
 ASKS_MAILCHIMP: Final = (
     "notConnected",
     "accessForbidden",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from shared.api.answers import ASKS_MAILCHIMP, ETAG, errors, sends
+from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, errors, sends
 from shared.api.auth import Administrator, Contributor, Viewer, require_open
 from shared.api.destinations import answer
 from shared.api.parameters import AudienceId, DestinationId
@@ -19,37 +19,52 @@ class MergeFieldView(JsonDocument):
     """A field of an audience that profile fields can be matched to."""
 
     tag: str
+    """Its name in the data matching, e.g. `FNAME`."""
     name: str
+    """Its label in Mailchimp."""
     type: str
+    """Mailchimp's type, e.g. text, number, date, birthday, address."""
     required: bool
+    """Whether Mailchimp may refuse members without it."""
 
 
 class AudienceView(JsonDocument):
-    """An audience of the signed-in account. ``merge_fields`` is null in long lists: ask for the one audience then."""
+    """An audience of the signed-in account."""
 
     id: str
     name: str
     member_count: int
+    """Subscribed contacts in it now."""
     double_optin: bool
+    """Whether it asks people to confirm by mail. Contacts that an export adds are not asked."""
     marketing_permissions: bool
+    """Whether it has GDPR fields."""
     merge_fields: list[MergeFieldView] | None = None
+    """Null in long lists: ask for the one audience then."""
 
 
 class VerifiedSignIn(JsonDocument):
-    """What Mailchimp says of the sign-in. ``role`` is that of the Mailchimp user, ``plan`` the account's."""
+    """What Mailchimp says of the sign-in."""
 
     account_id: str
+    """Mailchimp's ID of the account."""
     account_name: str
+    """The company's name in Mailchimp."""
     role: str
+    """The role of the Mailchimp user."""
     plan: str
+    """The account's pricing plan."""
     data_centre: str
+    """Where the account lies, e.g. us19."""
     contacts: int
+    """Contacts in all audiences of the account."""
 
 
 class AudienceList(JsonDocument):
     """The audiences of the signed-in account."""
 
     value: list[AudienceView]
+    """In Mailchimp's order."""
 
 
 def routes(services: Services) -> APIRouter:
@@ -61,14 +76,7 @@ def routes(services: Services) -> APIRouter:
         "/api-key",
         responses={
             200: sends(ETAG),
-            **errors(
-                "destinationNotFound",
-                "destinationBeingRemoved",
-                "destinationChanged",
-                "apiKeyMalformed",
-                "signInRefused",
-                *ASKS_MAILCHIMP,
-            ),
+            **errors(*CHANGES_DESTINATION, *ASKS_MAILCHIMP, "apiKeyMalformed", "signInRefused"),
         },
     )
     def sign_in_with_api_key(

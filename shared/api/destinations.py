@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from pydantic.alias_generators import to_camel
 
-from shared.api.answers import ASKS_MAILCHIMP, ETAG, LOCATION, errors, sends
+from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, errors, sends
 from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
 from shared.api.errors import ApiError
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
@@ -29,13 +29,16 @@ class DestinationList(JsonDocument):
     """All destinations, by display name."""
 
     value: list[DestinationView]
+    """Ordered by display name."""
 
 
 class ConsentText(JsonDocument):
     """What an administrator agrees to, and the version that is recorded."""
 
     version: str
+    """Kept with every consent."""
     text: str
+    """To be shown before somebody agrees."""
 
 
 def routes(services: Services) -> APIRouter:
@@ -74,15 +77,13 @@ def routes(services: Services) -> APIRouter:
         responses={
             200: sends(ETAG),
             **errors(
+                *CHANGES_DESTINATION,
+                *ASKS_MAILCHIMP,
                 "notShared",
-                "destinationNotFound",
-                "destinationBeingRemoved",
                 "displayNameTaken",
                 "confirmationNeeded",
-                "destinationChanged",
                 "configurationInvalid",
                 "scheduleInvalid",
-                *ASKS_MAILCHIMP,
             ),
         },
     )
@@ -112,10 +113,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.put(
         "/destinations/{destinationId}/export-user",
-        responses={
-            200: sends(ETAG),
-            **errors("notShared", "destinationNotFound", "destinationBeingRemoved", "destinationChanged"),
-        },
+        responses={200: sends(ETAG), **errors(*CHANGES_DESTINATION, "notShared")},
     )
     def add_yourself_as_export_user(
         destination_id: DestinationId, user: Contributor, response: Response
@@ -126,10 +124,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.put(
         "/destinations/{destinationId}/consent",
-        responses={
-            200: sends(ETAG),
-            **errors("destinationNotFound", "destinationBeingRemoved", "destinationChanged"),
-        },
+        responses={200: sends(ETAG), **errors(*CHANGES_DESTINATION)},
     )
     def set_consent(
         destination_id: DestinationId, body: ConsentRequest, user: Administrator, response: Response
@@ -148,9 +143,7 @@ def routes(services: Services) -> APIRouter:
         responses={
             201: sends(ETAG, LOCATION),
             **errors(
-                "destinationNotFound",
-                "destinationBeingRemoved",
-                "destinationChanged",
+                *CHANGES_DESTINATION,
                 "displayNameTaken",
                 "consentRequired",
                 "notConnected",

@@ -28,23 +28,31 @@ class ErrorDetail(JsonDocument):
     """One of several faults of a request."""
 
     code: str
+    """For programs."""
     message: str
+    """For people."""
     target: str | None = None
+    """The property or parameter at fault, e.g. `segments[2]`."""
 
 
 class ErrorBody(JsonDocument):
-    """``code`` is for programs, ``message`` for people, ``target`` names the property or parameter at fault."""
+    """Why a request was not fulfilled."""
 
     code: str
+    """For programs. Codes may be added."""
     message: str
+    """For people: what happened, and what to do."""
     target: str | None = None
+    """The property or parameter at fault, e.g. `dataMatching.email`."""
     details: list[ErrorDetail] = Field(default_factory=list)
+    """Every fault, where there are several."""
 
 
 class ErrorDocument(JsonDocument):
     """The body of every answer with a status of 400 and up."""
 
     error: ErrorBody
+    """What is wrong."""
 
 
 class ApiError(Exception):

@@ -1,7 +1,7 @@
 """Examples of bodies for the OpenAPI document, by schema; by operation where one schema answers several calls.
 
-Lists of a schema that is here (``value``, ``nextLink``) need no entry. tests/unit/test_openapi.py checks each against
-its schema, and that none is missing.
+Lists of a schema that is here need no entry. tests/unit/test_openapi.py checks each against its schema, and that none
+is missing.
 """
 
 from __future__ import annotations
@@ -41,8 +41,15 @@ _RULE: Final = {
     "times": ["06:00", "18:30"],
     "timeZone": "Europe/Berlin",
 }
+_CANCELED: Final = {
+    "code": "canceled",
+    "message": "Canceled by ada@contoso.com.",
+    "action": None,
+    "file": None,
+    "row": None,
+}
 
-_DESTINATION: Final = {
+_DESTINATION: Final[dict[str, Any]] = {
     "id": _DESTINATION_ID,
     "displayName": "Newsletter",
     "ready": True,
@@ -66,7 +73,7 @@ _DESTINATION: Final = {
         "connectedBy": "ada@contoso.com",
         "problem": None,
     },
-    "audience": {"id": "a1b2c3d4e5", "name": "Customers"},
+    "audience": {"id": "a1b2c3d4e5", "name": "Customers", "doubleOptin": True},
     "dataMatching": _STORED_MATCHING,
     "segments": ["Gold", "Silver"],
     "warnings": [
@@ -140,7 +147,7 @@ _SEGMENT: Final = {
     "sizeBytes": 18874368,
 }
 
-_EXPORT: Final = {
+_EXPORT: Final[dict[str, Any]] = {
     "id": _EXPORT_ID,
     "destinationId": _DESTINATION_ID,
     "destinationName": "Newsletter",
@@ -262,16 +269,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "duplicateDestination": _NEW_DESTINATION | {"displayName": "Newsletter, second brand"},
     "ExportView": _EXPORT,
     "startExport": _QUEUED,
-    "cancelExport": _QUEUED
-    | {
-        "problem": {
-            "code": "canceled",
-            "message": "Canceled by ada@contoso.com.",
-            "action": None,
-            "file": None,
-            "row": None,
-        }
-    },
+    "cancelExport": _QUEUED | {"problem": _CANCELED},
     "StartedExports": {
         "started": [_QUEUED],
         "skipped": [
@@ -291,6 +289,23 @@ EXAMPLES: Final[dict[str, Any]] = {
     ),
     "Health": {"status": "ok"},
     "AppReadiness": {"status": "ready", "checks": {"storage": True, "secretStore": True}},
+    "Readiness": {
+        "ready": False,
+        "checks": [
+            {"code": "signIn", "title": "Signed in to Mailchimp", "state": "done", "message": None},
+            {
+                "code": "segments",
+                "title": "At least one segment is chosen",
+                "state": "missing",
+                "message": "Choose the segments to export.",
+            },
+        ],
+        "warnings": _DESTINATION["warnings"],
+        "segments": [],
+        "profiles": None,
+        "members": None,
+        "limit": 1000000,
+    },
     "SegmentView": _SEGMENT,
     "SegmentDetailView": _SEGMENT
     | {

@@ -30,13 +30,16 @@ class ExportList(JsonDocument):
     """Exports, the newest first."""
 
     value: list[ExportView]
+    """The newest first."""
 
 
 class StartedExports(JsonDocument):
     """What "export all" has started, and why it left out the others."""
 
     started: list[ExportView]
+    """Those that began now, or were begun by the same Idempotency-Key."""
     skipped: list[SkippedDestination]
+    """Those that were left out."""
 
 
 NoBody = Annotated[StartRequest | None, Body()]

@@ -14,13 +14,16 @@ class Health(JsonDocument):
     """The process answers."""
 
     status: Literal["ok"] = "ok"
+    """Always `ok`."""
 
 
 class AppReadiness(JsonDocument):
     """What the app needs, by name, and whether it answers."""
 
     status: Literal["ready", "notReady"]
+    """`ready` when all checks hold."""
     checks: dict[str, bool]
+    """By name, whether it answers."""
 
 
 def routes(services: Services) -> APIRouter:

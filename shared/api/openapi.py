@@ -53,8 +53,8 @@ def _complete(document: Json) -> None:
     components = document["components"]
     for name in _FASTAPI_SCHEMAS:
         components["schemas"].pop(name, None)
-    for name, schema in components["schemas"].items():
-        _complete_schema(name, schema)
+    for schema in components["schemas"].values():
+        _complete_schema(schema)
     components["headers"] = {name: _header(name) for name in HEADERS}
     components["examples"] = {
         code: {"summary": example.body["error"]["message"], "value": example.body} for code, example in ERRORS.items()
@@ -67,14 +67,12 @@ def _complete(document: Json) -> None:
             _complete_operation(method, operation, components["schemas"])
 
 
-def _complete_schema(name: str, schema: Json) -> None:
+def _complete_schema(schema: Json) -> None:
     """Descriptions come from docstrings: the document says them in its own words."""
     properties = schema.get("properties", {})
     for described in (schema, *properties.values()):
         if "description" in described:
             described["description"] = _in_words_of_the_api(described["description"], properties)
-    if name in EXAMPLES:
-        schema["examples"] = [EXAMPLES[name]]
 
 
 def _in_words_of_the_api(text: str, properties: Json) -> str:
@@ -95,10 +93,10 @@ def _complete_operation(method: str, operation: Json, schemas: Json) -> None:
     description = _in_words_of_the_api(operation.get("description", ""), {})
     operation["summary"] = _FIRST_SENTENCE.split(description, maxsplit=1)[0]
     roles = [role for needed in operation["security"] for role in needed[_SIGN_IN]]
-    operation["description"] = description + "".join(f"\n\nRole: {role}." for role in roles)
+    operation["description"] = description + "".join(f"\n\nNeeds the role {role}." for role in roles)
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
-        _add_example(body, "")
+        _add_example(body, "", schemas)
     responses = operation["responses"]
     for status in [each for each in responses if each < "4"]:
         _complete_success(responses[status], operation["operationId"], schemas)
@@ -107,18 +105,24 @@ def _complete_operation(method: str, operation: Json, schemas: Json) -> None:
 
 def _complete_success(response: Json, operation_id: str, schemas: Json) -> None:
     response["headers"] = {**response.get("headers", {}), **sends("X-Request-Id")["headers"]}
+    if "content" not in response:
+        response["description"] = "It is done; there is no body."
     for content in response.get("content", {}).values():
-        _add_example(content, operation_id)
+        _add_example(content, operation_id, schemas)
         schema = schemas.get(_schema_name(content.get("schema", {})), {})
         if response["description"] == "Successful Response" and "description" in schema:
             response["description"] = schema["description"]
 
 
-def _add_example(content: Json, operation_id: str) -> None:
-    """The example of the operation, or else of the schema."""
+def _add_example(content: Json, operation_id: str, schemas: Json) -> None:
+    """The example of the operation, or else of the schema; a list shows one item."""
     name = operation_id if operation_id in EXAMPLES else _schema_name(content.get("schema", {}))
+    properties = schemas.get(name, {}).get("properties", {})
+    item = _schema_name(properties.get("value", {}).get("items", {}))
     if name in EXAMPLES:
         content["example"] = EXAMPLES[name]
+    elif item in EXAMPLES:
+        content["example"] = {"value": [EXAMPLES[item]]} | ({"nextLink": None} if "nextLink" in properties else {})
 
 
 def _schema_name(schema: Json) -> str:
