@@ -12,6 +12,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from shared import log
 from shared.destinations import errors as destinations
@@ -127,9 +129,15 @@ def add_error_handlers(app: FastAPI, public_url: str) -> None:
             log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
         return response
 
+    def http_error(request: Request, error: Exception) -> Response:
+        response = _http_error(request, error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_at(request.scope, app.routes))
+        return response
+
     for kind in (*_STATUS, ApiError):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
@@ -179,6 +187,15 @@ def _http_error(_: Request, error: Exception) -> Response:
         raise error
     code, message = _HTTP_MESSAGES.get(error.status_code, ("refused", str(error.detail)))
     return error_response(error.status_code, code, message, headers=error.headers)
+
+
+def _methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
+    """The methods that the address takes: all of them (RFC 9110, 10.2.1), where Starlette names one route's only."""
+
+    def is_taken(method: str) -> bool:
+        return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+
+    return [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if is_taken(method)]
 
 
 def _invalid_request(_: Request, error: Exception) -> Response:

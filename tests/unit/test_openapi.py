@@ -50,6 +50,7 @@ PUBLISHED: Final = {
 """Generated clients name their functions after these: an entry is added with its call and never changed."""
 
 SHARED = Path(errors.__file__).parents[1]
+ALLOWED = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROLES = {"Viewer", "Contributor", "Administrator"}
 
 
@@ -250,3 +251,10 @@ def test_an_answer_that_is_not_as_documented_is_found_out(
 
 def test_the_local_server_is_the_address_of_the_settings(documentation: Documentation) -> None:
     assert documentation.document["servers"][0]["url"] == LOCAL["PUBLIC_URL"]
+
+
+def test_a_refused_method_is_told_all_that_the_address_takes(api: Api, documentation: Documentation) -> None:
+    for path, methods in documentation.document["paths"].items():
+        reply = api.call("TRACE", path.replace("{", "").replace("}", ""))
+        assert reply.status == 405
+        assert reply.headers["allow"].split(", ") == sorted(map(str.upper, methods), key=ALLOWED.index)
