@@ -70,6 +70,8 @@ def _complete(document: Json) -> None:
 def _complete_schema(schema: Json) -> None:
     """Descriptions come from docstrings: the document says them in its own words."""
     properties = schema.get("properties", {})
+    for each in properties.values():
+        each.pop("title", None)  # the name again, worse
     for described in (schema, *properties.values()):
         if "description" in described:
             described["description"] = _in_words_of_the_api(described["description"], properties)
@@ -94,6 +96,8 @@ def _complete_operation(method: str, operation: Json, schemas: Json) -> None:
     operation["summary"] = _FIRST_SENTENCE.split(description, maxsplit=1)[0]
     roles = [role for needed in operation["security"] for role in needed[_SIGN_IN]]
     operation["description"] = description + "".join(f"\n\nNeeds the role {role}." for role in roles)
+    for parameter in operation.get("parameters", []):
+        parameter["schema"].pop("title", None)
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
         _add_example(body, "", schemas)
