@@ -133,9 +133,9 @@ export async function rejected(api: Api, exportId: string): Promise<string> {
   ).data;
 }
 
-/** The history of a destination, newest first. */
+/** Exports of a destination that did not take everybody, newest first. */
 export async function history(api: Api, destinationId: string): Promise<Schemas["ExportView"][]> {
-  const query = { destinationId, status: "Successful", top: 2 } as const;
+  const query = { destinationId, status: "CompletedWithErrors", top: 200 } as const;
   return read(await api.GET("/api/exports", { params: { query } })).data.value;
 }
 
