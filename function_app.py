@@ -72,3 +72,4 @@ def schedule(timer: func.TimerRequest) -> None:
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
     product.sweeper.expire()
+    product.authorizations.delete_expired()

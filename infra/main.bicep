@@ -60,10 +60,10 @@ param segmentsStorageResourceGroupName string = ''
 @description('Subscription of that existing account. Empty: the subscription deployed to.')
 param segmentsStorageSubscriptionId string = ''
 
-@description('Days after which the working files of an export (they hold personal data) are deleted.')
+@description('Days after which an export is deleted from the history, with its working files, which hold personal data.')
 @minValue(1)
 @maxValue(3650)
-param exportRetentionDays int = 30
+param exportRetentionDays int = 90
 
 @description('Days for which Key Vault keeps deleted secrets recoverable. Cannot be changed later, and the vault\'s name stays taken for as long after removal.')
 @minValue(7)
@@ -107,6 +107,9 @@ param alertEmail string = ''
 
 @description('Address users and Mailchimp reach the app at, for example https://segments.contoso.example, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string = ''
+
+@description('Origins of the portals that work with this app, separated by commas, for example https://portal.contoso.example. Empty: none.')
+param portalOrigins string = ''
 
 // The one object that says what this deployment consists of. Settings, roles and private endpoints are all derived
 // from it, so that none of them can be forgotten when another is switched on.
@@ -244,6 +247,7 @@ module functionApp 'modules/functionapp.bicep' = {
     subnetId: features.privateNetwork ? network!.outputs.appSubnetId : ''
     keyVaultUrl: keyVault.outputs.url
     publicUrl: publicUrl
+    portalOrigins: portalOrigins
     segmentsStorageAccountName: features.separateSegmentsAccount ? segmentsStorageAccountName : ''
     segmentsContainerName: segmentsContainerName
     segmentsPrefix: segmentsPrefix

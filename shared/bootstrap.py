@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from shared.audit.log import AuditLog
+from shared.destinations.authorization import CALLBACK_PATH, Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.fitting import Fitting
 from shared.destinations.readiness import ReadinessReports
@@ -19,11 +20,12 @@ from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
+from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
-from shared.mailchimp import MailchimpClient
+from shared.mailchimp import MailchimpClient, OAuthApp, OAuthProvider
 from shared.mailchimp.access import MailchimpAccess
 from shared.schedule.service import ScheduleService
 from shared.secrets.open import open_secret_store
@@ -97,7 +99,8 @@ class Product:
             MailchimpClient,
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
-        self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
+        self._export_records = ExportRecords(self.audit)
+        self.exports = ExportService(self.store, self._signals, self._export_records, now=now, new_id=new_id)
         self.connections = Connections(
             self.destination_store,
             self.secrets,
@@ -107,13 +110,25 @@ class Product:
             api_url=settings.mailchimp_api_url,
         )
         fitting = Fitting(self.catalog, self.connections)
+        self.authorizations = Authorizations(
+            self.documents,
+            self.destination_store,
+            self.connections,
+            self.secrets,
+            _oauth_provider(settings),
+            portal_origins=settings.portal_origins,
+            clock=now,
+            new_id=new_id,
+        )
         self.destinations = DestinationService(
             self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
         )
-        counts = KnownCounts(self.documents, self.store)
+        counts = KnownCounts(self.store)
         self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
-        self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
+        self.schedule = ScheduleService(
+            self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
+        )
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
@@ -143,6 +158,7 @@ class Product:
                 settings=self.settings,
                 destinations=self.destinations,
                 connections=self.connections,
+                authorizations=self.authorizations,
                 removals=self.removals,
                 readiness_reports=self.readiness,
                 exports=self.exports,
@@ -205,8 +221,13 @@ class Product:
 
         return Finisher(
             FinishTools(
-                store=self.store, destinations=self.destination_store, leases=self._leases, now=self._surroundings.now
-            )
+                store=self.store,
+                destinations=self.destination_store,
+                leases=self._leases,
+                records=self._export_records,
+                now=self._surroundings.now,
+            ),
+            max_connections=self.settings.mailchimp_max_connections,
         )
 
     @cached_property
@@ -227,6 +248,19 @@ class Product:
             store=self.store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
         )
         return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
+
+
+def _oauth_provider(settings: Settings) -> OAuthProvider | None:
+    """Mailchimp's sign-in; None where the app is not registered there."""
+    if settings.mailchimp_client_id is None or settings.mailchimp_client_secret is None:
+        return None
+    app = OAuthApp(
+        settings.mailchimp_login_url,
+        settings.mailchimp_client_id,
+        settings.mailchimp_client_secret,
+        f"{settings.public_url}{CALLBACK_PATH}",
+    )
+    return OAuthProvider(app, settings.mailchimp_api_url)
 
 
 def bootstrap(settings: Settings, surroundings: Surroundings | None = None) -> Product:

@@ -19,6 +19,7 @@ Json = dict[str, Any]
 SELF_EVIDENT: Final = frozenset({"id", "name", "displayName"})
 """Properties whose name says all."""
 
+ERROR: Final = {"$ref": "#/components/schemas/ErrorDocument"}
 NAMED_HEADERS: Final = ("etag", "location", "operation-location", "retry-after", "content-disposition")
 _CAMEL: Final = re.compile(r"[a-z]+([A-Z][a-z]*)*")
 _SUMMARY_CHARACTERS: Final = 100
@@ -205,16 +206,23 @@ def _of_errors(documentation: Documentation, status: str, response: Json) -> Ite
     if not re.fullmatch(r"[45][0-9][0-9]", status):
         yield f"{status} is not an exact status"
         return
-    content = response.get("content", {}).get("application/json", {})
-    schema = content.get("schema", {})
-    choices = [schema, *schema.get("anyOf", [])]
-    if {"$ref": "#/components/schemas/ErrorDocument"} not in choices:
+    contents = response.get("content", {})
+    if not contents:
         yield f"the error {status} is no ErrorDocument"
-    if not content.get("examples"):
-        yield f"the error {status} needs an example: responses=errors(…)"
+    for kind, content in contents.items():
+        if not content.get("examples"):
+            yield f"the error {status} needs an example of {kind}: responses=errors(…)"
+        if kind == "application/json":
+            yield from _of_error_documents(documentation, status, content)
+
+
+def _of_error_documents(documentation: Documentation, status: str, content: Json) -> Iterator[str]:
+    schema = content.get("schema", {})
+    if ERROR not in [schema, *schema.get("anyOf", [])]:
+        yield f"the error {status} is no ErrorDocument"
     for code, reference in content.get("examples", {}).items():
         example = documentation.resolve(reference)["value"]
-        if wrong := documentation.is_valid({"$ref": "#/components/schemas/ErrorDocument"}, example):
+        if wrong := documentation.is_valid(ERROR, example):
             yield f"the example {code} of {status} does not fit its schema: {wrong}"
         if example["error"]["code"] != code:
             yield f"the example {code} of {status} shows the code {example['error']['code']}"

@@ -49,6 +49,9 @@ param keyVaultUrl string
 @description('Address users and Mailchimp reach the app at, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string
 
+@description('Origins of the portals that work with this app, separated by commas. Empty: none.')
+param portalOrigins string
+
 @description('Other storage account that holds the segments. Empty: the app\'s own.')
 param segmentsStorageAccountName string
 
@@ -73,7 +76,7 @@ param mailchimpMaxConnections int
 @minValue(1)
 param maxProfilesPerExport int
 
-@description('Days after which the working files of an export are deleted.')
+@description('Days after which an export is deleted from the history, with its working files.')
 @minValue(1)
 param exportRetentionDays int
 
@@ -167,6 +170,7 @@ var platformSettings = {
 var productSettings = {
   KEY_VAULT_URL: keyVaultUrl
   PUBLIC_URL: appUrl
+  PORTAL_ORIGINS: portalOrigins
   SEGMENTS_CONTAINER: segmentsContainerName
   SEGMENTS_PREFIX: segmentsPrefix
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)

@@ -7,7 +7,10 @@ What every call can answer (not signed in, body too large, storage is down) is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from starlette.responses import Response
 
 from shared.api.error_examples import EXAMPLES
 
@@ -73,7 +76,7 @@ _REASONS: Final = {
 def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The responses for errors with these codes, by status. Raises KeyError for a code that has no example."""
     by_status: dict[int | str, list[str]] = {}
-    for code in codes:
+    for code in dict.fromkeys(codes):
         by_status.setdefault(EXAMPLES[code].status, []).append(code)
     return {status: _error_response(int(status), found) for status, found in sorted(by_status.items(), key=str)}
 
@@ -81,6 +84,20 @@ def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
 def sends(*headers: str) -> dict[str, Any]:
     """The part of a successful response that says which headers it has."""
     return {"headers": {header: {"$ref": f"#/components/headers/{header}"} for header in headers}}
+
+
+def error_pages(pages: Mapping[str, Response]) -> dict[int | str, dict[str, Any]]:
+    """The responses for errors that a person sees as a page, by status; ``pages`` are examples by code."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for code, response in pages.items():
+        content = {"text/html": {"schema": {"type": "string"}, "examples": {}}}
+        described = found.setdefault(response.status_code, {"description": "", "content": content})
+        described["content"]["text/html"]["examples"][code] = {"value": bytes(response.body).decode()}
+    return found
+
+
+def describe_error(status: int, codes: Iterable[str]) -> str:
+    return f"{_REASONS[status]} Codes: {', '.join(f'`{code}`' for code in codes)}."
 
 
 def _error_response(status: int, codes: list[str]) -> dict[str, Any]:
@@ -93,5 +110,4 @@ def _error_response(status: int, codes: list[str]) -> dict[str, Any]:
         headers.append(OPERATION_LOCATION)
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorDocument"}, "examples": examples}}
-    description = f"{_REASONS[status]} Codes: {', '.join(f'`{code}`' for code in codes)}."
-    return {"description": description, **sends(*headers), "content": content}
+    return {"description": describe_error(status, codes), **sends(*headers), "content": content}

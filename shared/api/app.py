@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic.alias_generators import to_camel
 
-from shared.api import connections, destinations, docs, exports, health, schedule, segments
+from shared.api import connections, destinations, docs, exports, health, oauth, schedule, segments
 from shared.api.errors import ErrorDocument, add_error_handlers
 from shared.api.gate import Gate
 from shared.api.openapi import TAGS, DocumentedApi
@@ -35,12 +35,12 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the Host header
-        responses={500: {"model": ErrorDocument}},
+        responses={422: {"model": ErrorDocument}},  # or FastAPI would describe an error document of its own
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
         servers=[{"url": services.settings.public_url, "description": "This installation"}],
         generate_unique_id_function=lambda route: to_camel(route.name),
     )
-    for area in (health, segments, destinations, connections, exports, schedule):
+    for area in (health, segments, destinations, connections, oauth, exports, schedule):
         app.include_router(area.routes(services))
     app.include_router(docs.routes(OPENAPI_PATH))
     add_error_handlers(app, services.settings.public_url)

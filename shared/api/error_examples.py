@@ -18,7 +18,7 @@ from shared.destinations import errors as destinations
 from shared.exports import errors as exports
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.access import LookupsBusy
-from shared.schedule.errors import ScheduleInvalid
+from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
 from shared.secrets.store import SecretStoreError
 from shared.segments import errors as segments
 
@@ -77,6 +77,9 @@ _ERRORS: Final = (
         "contributors.",
     ),
     destinations.DestinationNotFound(_DESTINATION),
+    destinations.OAuthNotConfigured(),
+    destinations.PersonUnknown(),
+    destinations.ReturnToNotAllowed(),
     destinations.DestinationChanged(_DESTINATION),
     destinations.DestinationBeingRemoved(_DESTINATION),
     destinations.DestinationNameTaken("Newsletter"),
@@ -92,6 +95,7 @@ _ERRORS: Final = (
     exports.RejectedNotReady(_EXPORT),
     exports.RejectedExpired(_EXPORT),
     ScheduleInvalid("'Europe/Berln' is not the IANA name of a time zone. Did you mean 'Europe/Berlin'?", "timeZone"),
+    ScheduleChanged(),
     segments.SegmentNotFound("Glod"),
     segments.ContainerMissing("segments"),
     segments.ModelInvalid("CustomerInsights/model.json", "entities[2].name", "must be a text."),

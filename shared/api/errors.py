@@ -20,7 +20,7 @@ from shared.destinations import errors as destinations
 from shared.exports import errors as exports
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.access import LookupsBusy
-from shared.schedule.errors import ScheduleInvalid
+from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
 from shared.secrets.store import SecretStoreError
 from shared.segments import errors as segments
 from shared.storage.json_documents import JsonDocument
@@ -81,6 +81,14 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     destinations.ConfirmationNeeded: 409,
     destinations.SignInRefused: 422,
     destinations.ConfigurationInvalid: 422,
+    destinations.OAuthNotConfigured: 409,
+    destinations.PersonUnknown: 403,
+    destinations.ReturnToNotAllowed: 422,
+    destinations.AuthorizationError: 400,
+    destinations.AuthorizationOfAnother: 403,
+    destinations.AuthorizationUsed: 409,
+    destinations.AuthorizationInProgress: 409,
+    destinations.AuthorizationFailed: 502,
     exports.ExportError: 400,
     exports.ExportNotFound: 404,
     exports.ExportRunning: 409,
@@ -89,6 +97,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     exports.RejectedNotReady: 409,
     exports.RejectedExpired: 410,
     ScheduleInvalid: 422,
+    ScheduleChanged: 412,
     segments.SegmentError: 409,
     segments.SegmentNotFound: 404,
     mailchimp.MailchimpError: 502,
@@ -101,6 +110,9 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     SecretStoreError: 503,
     AzureError: 503,
 }
+
+KNOWN_ERRORS: Final[tuple[type[Exception], ...]] = (ApiError, *_STATUS)
+"""Everything that is answered with a sentence of its own."""
 
 _STORAGE_MESSAGE: Final = "The app's storage or secret store did not answer as it should. Try again in a few seconds."
 
@@ -141,11 +153,18 @@ def add_error_handlers(app: FastAPI, public_url: str) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
-def answer_to(error: Exception, public_url: str) -> Response:
-    """The answer for an ApiError, or for an exception of the table. The documentation's examples are made by it too."""
+def status_of(error: Exception) -> int:
+    """The status of an answer for one of KNOWN_ERRORS."""
     if isinstance(error, ApiError):
-        return error_response(error.status, error.code, str(error), error.target)
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+        return error.status
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def answer_to(error: Exception, public_url: str) -> Response:
+    """The answer for one of KNOWN_ERRORS. The documentation's examples are made by it too."""
+    status = status_of(error)
+    if isinstance(error, ApiError):
+        return error_response(status, error.code, str(error), error.target)
     code = str(getattr(error, "code", "") or type(error).__name__)
     target: str | None = getattr(error, "target", None)
     message = str(error)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from shared.api.pages import page
+
 _ADA: Final = {"id": "7d1f6c52-3a0e-4b8e-9c41-5b2f0e7a9d13", "name": "ada@contoso.com"}
 _GRACE: Final = {"id": "c2b4e8a0-91d7-4f3e-8a66-0d5e3c7b1f42", "name": "grace@contoso.com"}
 _DESTINATION_ID: Final = "5f0c2a9be1d47836"
@@ -40,6 +42,17 @@ _RULE: Final = {
     "days": ["monday", "thursday"],
     "times": ["06:00", "18:30"],
     "timeZone": "Europe/Berlin",
+}
+_RUNS: Final = {
+    "nextRuns": [
+        "2026-11-23T05:00:00Z",
+        "2026-11-23T17:30:00Z",
+        "2026-11-26T05:00:00Z",
+        "2026-11-26T17:30:00Z",
+        "2026-11-30T05:00:00Z",
+    ],
+    "nextRunAt": "2026-11-23T05:00:00Z",
+    "lastRunAt": "2026-11-19T17:30:00Z",
 }
 _CANCELED: Final = {
     "code": "canceled",
@@ -323,11 +336,19 @@ EXAMPLES: Final[dict[str, Any]] = {
         ],
         "suggestedDataMatching": {"email": "EMail", "firstName": "FirstName", "lastName": None},
     },
-    "StoredSchedule": _RULE
+    "AuthorizeRequest": {"returnTo": "https://portal.contoso.com/destinations"},
+    "AuthorizeView": {
+        "authorizeUrl": "https://login.mailchimp.com/oauth2/authorize?response_type=code&client_id=123456789012&state=…",
+        "expiresAt": "2026-11-20T08:24:02Z",
+    },
+    "completeSignIn": bytes(
+        page("Connected to Mailchimp", "Connected to Mailchimp as Contoso, you can close this window.").body
+    ).decode(),
+    "DestinationScheduleView": {"mode": "followSchedule", "rule": _RULE, **_RUNS},
+    "ScheduleView": _RULE
+    | _RUNS
     | {
         "isActive": True,
-        "lastRunAt": "2026-11-19T17:30:00Z",
-        "nextRunAt": "2026-11-23T05:00:00Z",
         "updatedAt": "2026-11-20T08:20:19Z",
         "updatedBy": "ada@contoso.com",
     },

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared import log
 from shared.api.auth import LOCAL_USER, PRINCIPAL_HEADER, Principal, read_principal
 from shared.api.errors import error_response
+from shared.api.pages import sign_in_first
+from shared.destinations.authorization import CALLBACK_PATH
 from shared.settings import Settings
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -91,6 +93,8 @@ class Gate:
     def _identify(self, scope: Scope, headers: Headers) -> Principal | Response:
         if self._settings.auth_enabled:
             principal = read_principal(headers.get(PRINCIPAL_HEADER, ""))
+            if principal is None and scope["path"] == CALLBACK_PATH:
+                return sign_in_first(scope)  # a person's browser, and not a program
             if principal is None:
                 return error_response(
                     401, "signInRequired", "Sign in first (Entra ID).", headers={"WWW-Authenticate": "Bearer"}

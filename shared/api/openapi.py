@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic.alias_generators import to_camel, to_pascal
 
-from shared.api.answers import HEADERS, RETRY_AFTER, errors, sends
+from shared.api.answers import HEADERS, RETRY_AFTER, describe_error, errors, sends
 from shared.api.error_examples import EXAMPLES as ERRORS
 from shared.api.examples import EXAMPLES
 
@@ -34,7 +34,11 @@ _SHARED_RESPONSES: Final = ("signInRequired", "bodyTooLarge", "notJson", "unexpe
 """Errors that have a status of their own: their responses are the same everywhere."""
 
 _SIGN_IN: Final = "entraId"
-_FASTAPI_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
+_JSON: Final = "application/json"
+_ERROR: Final = {"$ref": "#/components/schemas/ErrorDocument"}
+_UNDESCRIBED: Final = "Successful Response"
+"""What FastAPI says where the route says nothing."""
+
 _FIRST_SENTENCE: Final = re.compile(r"[.:;](?:\s|$)")
 _CODE: Final = re.compile(r"``(.+?)``")
 
@@ -51,8 +55,6 @@ class DocumentedApi(FastAPI):
 
 def _complete(document: Json) -> None:
     components = document["components"]
-    for name in _FASTAPI_SCHEMAS:
-        components["schemas"].pop(name, None)
     for schema in components["schemas"].values():
         _complete_schema(schema)
     components["headers"] = {name: _header(name) for name in HEADERS}
@@ -98,7 +100,7 @@ def _complete_operation(method: str, operation: Json, schemas: Json) -> None:
     operation["description"] = description + "".join(f"\n\nNeeds the role {role}." for role in roles)
     for parameter in operation.get("parameters", []):
         parameter["schema"].pop("title", None)
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    body = operation.get("requestBody", {}).get("content", {}).get(_JSON)
     if body is not None:
         _add_example(body, "", schemas)
     responses = operation["responses"]
@@ -109,12 +111,12 @@ def _complete_operation(method: str, operation: Json, schemas: Json) -> None:
 
 def _complete_success(response: Json, operation_id: str, schemas: Json) -> None:
     response["headers"] = {**response.get("headers", {}), **sends("X-Request-Id")["headers"]}
-    if "content" not in response:
+    if "content" not in response and response["description"] == _UNDESCRIBED:
         response["description"] = "It is done; there is no body."
     for content in response.get("content", {}).values():
         _add_example(content, operation_id, schemas)
         schema = schemas.get(_schema_name(content.get("schema", {})), {})
-        if response["description"] == "Successful Response" and "description" in schema:
+        if response["description"] == _UNDESCRIBED and "description" in schema:
             response["description"] = schema["description"]
 
 
@@ -139,16 +141,33 @@ def _complete_errors(method: str, operation: Json) -> None:
     """Errors that the route names, and those that every call like it can answer."""
     responses: Json = operation["responses"]
     declared = {status: responses.pop(status) for status in [each for each in responses if each >= "4"]}
-    contents = {status: each.get("content", {}).get("application/json", {}) for status, each in declared.items()}
-    codes = [code for content in contents.values() for code in content.get("examples", {})]
-    for number, response in errors(*dict.fromkeys((*codes, *_common_errors(method, operation)))).items():
-        status = str(number)
-        content = response["content"]["application/json"]
-        own = contents.get(status, {}).get("schema", content["schema"])
-        if own != content["schema"] and _schema_name(own) not in _FASTAPI_SCHEMAS:
-            content["schema"] = {"anyOf": [own, content["schema"]]}
-        shared = [code for code in content["examples"] if code in _SHARED_RESPONSES]
-        responses[status] = {"$ref": f"#/components/responses/{to_pascal(shared[0])}"} if shared else response
+    codes = [code for response in declared.values() for code in _examples(response, _JSON)]
+    found = {str(status): response for status, response in errors(*codes, *_common_errors(method, operation)).items()}
+    for status, response in declared.items():
+        merged = _merged(int(status), response, found.get(status, {}))
+        if merged["content"]:
+            found[status] = merged
+    for status, response in sorted(found.items()):
+        shared = [code for code in _examples(response, _JSON) if code in _SHARED_RESPONSES]
+        is_shared = shared and len(response["content"]) == 1
+        responses[status] = {"$ref": f"#/components/responses/{to_pascal(shared[0])}"} if is_shared else response
+
+
+def _merged(status: int, declared: Json, common: Json) -> Json:
+    """A response that the route describes itself, and what every call answers with that status."""
+    content = {kind: each for kind, each in declared.get("content", {}).items() if kind != _JSON and "examples" in each}
+    content |= common.get("content", {})
+    schema = declared.get("content", {}).get(_JSON, {}).get("schema", _ERROR)
+    if schema != _ERROR:
+        content[_JSON]["schema"] = {"anyOf": [schema, _ERROR]}
+    codes = [code for kind in content for code in _examples({"content": content}, kind)]
+    headers = {**declared.get("headers", {}), **sends("X-Request-Id")["headers"], **common.get("headers", {})}
+    return {"description": describe_error(status, codes), "headers": headers, "content": content}
+
+
+def _examples(response: Json, kind: str) -> Json:
+    found: Json = response.get("content", {}).get(kind, {}).get("examples", {})
+    return found
 
 
 def _common_errors(method: str, operation: Json) -> Iterator[str]:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
 from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
-from shared.exports.model import Status
+from shared.exports.history import ExportFilter
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.service import ScheduleService
@@ -44,9 +45,7 @@ class Exports(Protocol):
 
     def get(self, export_id: str) -> ExportView: ...
 
-    def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
-    ) -> list[ExportView]: ...
+    def list(self, wanted: ExportFilter = ..., *, before: str | None = None, top: int = 50) -> list[ExportView]: ...
 
     def cancel(self, export_id: str, requested_by: Person) -> ExportView: ...
 
@@ -64,6 +63,7 @@ class Services:
     settings: Settings
     destinations: DestinationService
     connections: Connections
+    authorizations: Authorizations
     removals: Removals
     readiness_reports: ReadinessReports
     exports: Exports

@@ -97,14 +97,12 @@ class DestinationService:
             id=self._new_id(),
             display_name=wanted.display_name,
             consent=self._agreed(wanted.consent, user),
-            audience=source.audience if wanted.share_sign_in else None,
             data_matching=source.data_matching,
             segments=source.segments,
             member_status=source.member_status,
             schedule=source.schedule.model_copy(update={"mode": ScheduleMode.OFF}),
             contributors=source.contributors,
             every_contributor=source.every_contributor,
-            warnings=source.warnings if wanted.share_sign_in else (),
             created_at=now,
             created_by=user.name,
             updated_at=now,
@@ -112,8 +110,8 @@ class DestinationService:
         )
         if not wanted.share_sign_in:
             return self._create(copy, user)
-        self._connections.require_connected(source)
-        return self._connections.share(source, self._create(copy, user).destination.id, user)
+        _, secret = self._connections.read(source)
+        return self._connections.share(source, secret, self._create(copy, user).destination.id, user)
 
     def _create(self, destination: Destination, user: Person) -> StoredDestination:
         self._store.claim_name(destination.display_name, destination.id)
@@ -184,6 +182,8 @@ class DestinationService:
             self._store.claim_name(patch.display_name, old.id)
             new.display_name = patch.display_name
         _set_options(new, patch)
+        if (new.schedule, new.enabled) != (old.schedule, old.enabled):
+            new.scheduled_since = self._clock()
         if "segments" in given:
             new.segments = patch.segments or ()
         if "data_matching" in given:

@@ -15,6 +15,7 @@ FINISH_QUEUE: Final = "finish"
 QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
 
 SCHEDULE: Final = "schedule.json"
+SCHEDULE_RUNS: Final = "schedule-runs.json"
 DESTINATIONS_PREFIX: Final = "destinations/"
 DISPLAY_NAMES_PREFIX: Final = "names/"
 EXPORTS_PREFIX: Final = "exports/"
@@ -22,6 +23,9 @@ ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
 SECRETS_PREFIX: Final = "secrets/"
+SUCCEEDED_PREFIX: Final = "succeeded/"
+COUNTS_PREFIX: Final = "counts/"
+AUTHORIZATIONS_PREFIX: Final = "authorizations/"
 
 
 def poison(queue: str) -> str:
@@ -38,9 +42,29 @@ def display_name(normalized: str) -> str:
     return f"{DISPLAY_NAMES_PREFIX}{hashlib.sha256(normalized.encode()).hexdigest()}.json"
 
 
+def authorization(state: str) -> str:
+    """A sign-in to Mailchimp that was begun. The state itself is stored nowhere: whoever knows it, has it."""
+    return f"{AUTHORIZATIONS_PREFIX}{hashlib.sha256(state.encode()).hexdigest()}.json"
+
+
 def current_export(destination_id: str) -> str:
     """Names the export that this destination is running: one at a time."""
     return f"current/{destination_id}.json"
+
+
+def succeeded(destination_id: str) -> str:
+    """Names the export whose data the destination's audience has, as long as no other data were sent."""
+    return f"{SUCCEEDED_PREFIX}{destination_id}.json"
+
+
+def segment_rows(fingerprint: str) -> str:
+    """How many rows one version of a segment has."""
+    return f"{COUNTS_PREFIX}{fingerprint}.json"
+
+
+def destination_members(destination_id: str, fingerprint: str) -> str:
+    """How many people one version of the destination's segments holds."""
+    return f"{COUNTS_PREFIX}{destination_id}/{fingerprint}.json"
 
 
 def idempotency(destination_id: str, key_hash: str) -> str:

@@ -42,6 +42,7 @@ AUDIENCE = "a1b2c3d4e5"
 TESTER = Person(id="test", name="test")
 KEY = "sandbox-key-us1"
 ACCOUNT = "sandbox-account"
+TESTER = Person(id="tester", name="test")
 
 Rows = Sequence[Mapping[str, str]]
 

@@ -57,13 +57,19 @@ class Api:
         self.settings = settings or read_settings(LOCAL)
         self.readiness = {"storage": True, "secretStore": True}
         self.schedule = ScheduleService(
-            self.setup.documents.as_documents(), self.setup.service, self.setup.exports, self.setup.clock
+            self.setup.documents.as_documents(),
+            self.setup.service,
+            self.setup.exports,
+            self.setup.clock,
+            audit=self.setup.audit,
+            new_id=FakeIds("schedule"),
         )
         self.app: FastAPI = create_app(
             Services(
                 settings=self.settings,
                 destinations=self.setup.service,
                 connections=self.setup.connections,
+                authorizations=self.setup.authorizations,
                 removals=self.setup.removals,
                 readiness_reports=self.setup.readiness,
                 exports=self.setup.exports,

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from shared.audit.log import AuditLog
 from shared.audit.model import AuditRecord
+from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.fitting import Fitting
 from shared.destinations.model import Destination
@@ -19,7 +20,8 @@ from shared.destinations.requests import ConsentRequest, DestinationPatch
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
-from shared.exports.model import ENDED, Books, Status
+from shared.exports.history import ExportFilter
+from shared.exports.model import ENDED, Books, Problem, Status
 from shared.exports.view import ExportView
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.errors import AudienceNotFound, SignInRefused
@@ -204,6 +206,9 @@ class FakeCounts:
         return self.distinct
 
 
+EVERY_EXPORT = ExportFilter()
+
+
 class FakeExports:
     """The export engine's interface: exports stay Queued until a test ends them."""
 
@@ -260,14 +265,43 @@ class FakeExports:
         return self.views[export_id]
 
     def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
+        self, wanted: ExportFilter = EVERY_EXPORT, *, before: str | None = None, top: int = 50
     ) -> list[ExportView]:
         found = [
             view
             for view in reversed(self.views.values())
-            if destination_id in {None, view.destination_id} and status in {None, view.status}
+            if wanted.destination_id in {None, view.destination_id}
+            and (not wanted.statuses or view.status in wanted.statuses)
+            and (before is None or view.id < before)
         ]
         return found[:top]
+
+    def record_skipped(
+        self,
+        destination: Destination,
+        *,
+        trigger: Literal["onDemand", "scheduled"],
+        requested_by: Person,
+        idempotency_key: str,
+        problem: Problem,
+    ) -> ExportView:
+        if (known := self.keys.get((destination.id, idempotency_key))) is not None:
+            return self.views[known]
+        export_id = f"export-{len(self.views) + 1}"
+        self.keys[destination.id, idempotency_key] = export_id
+        self.views[export_id] = ExportView(
+            id=export_id,
+            destination_id=destination.id,
+            destination_name=destination.display_name,
+            trigger=trigger,
+            requested_by=requested_by.name,
+            status=Status.SKIPPED,
+            ended=True,
+            problem=problem,
+            created_at=self._clock(),
+            books=Books(),
+        )
+        return self.views[export_id]
 
     def cancel(self, export_id: str, requested_by: Person) -> ExportView:
         view = self.get(export_id)
@@ -299,6 +333,16 @@ class Setup:
         new_id = FakeIds()
         self.store = DestinationStore(self.documents.as_documents(), self.audit, self.clock, new_id)
         self.connections = Connections(self.store, self.secrets, self.mailchimp, clock=self.clock, new_id=new_id)
+        self.authorizations = Authorizations(
+            self.documents.as_documents(),
+            self.store,
+            self.connections,
+            self.secrets,
+            None,
+            portal_origins=(),
+            clock=self.clock,
+            new_id=new_id,
+        )
         self.fitting = Fitting(self.segments, self.connections)
         self.service = DestinationService(
             self.store, self.connections, self.fitting, self.exports, clock=self.clock, new_id=new_id

@@ -15,19 +15,23 @@ from shared.api import errors
 from shared.api.answers import HEADERS
 from shared.api.error_examples import EXAMPLES as ERROR_EXAMPLES
 from shared.api.examples import EXAMPLES
+from shared.destinations.errors import AuthorizationError
 from shared.settings import read_settings
 from tests.openapi import Documentation, faults
 from tests.unit.api_caller import DEPLOYED, LOCAL, Api
 
 PUBLISHED: Final = {
     "addYourselfAsExportUser": "PUT /api/destinations/{destinationId}/export-user",
+    "authorize": "POST /api/destinations/{destinationId}/authorize",
     "cancelExport": "POST /api/exports/{exportId}/cancel",
     "changeDestination": "PATCH /api/destinations/{destinationId}",
+    "completeSignIn": "GET /api/oauth/callback",
     "createDestination": "POST /api/destinations",
     "duplicateDestination": "POST /api/destinations/{destinationId}/duplicate",
     "getAudience": "GET /api/destinations/{destinationId}/audiences/{audienceId}",
     "getConsentText": "GET /api/consent-text",
     "getDestination": "GET /api/destinations/{destinationId}",
+    "getDestinationSchedule": "GET /api/destinations/{destinationId}/schedule",
     "getExport": "GET /api/exports/{exportId}",
     "getHealth": "GET /api/health",
     "getReadiness": "GET /api/ready",
@@ -181,6 +185,7 @@ def test_the_server_is_this_installation() -> None:
 
 def test_every_exception_that_has_a_status_has_an_example() -> None:
     bases = {"DestinationError", "ExportError", "SegmentError", "MailchimpError", "AzureError"}
+    bases |= {kind.__name__ for kind in errors._STATUS if issubclass(kind, AuthorizationError)}  # answered as pages
     for kind in errors._STATUS:
         code = {"LookupsBusy": "mailchimpBusy"}.get(kind.__name__, getattr(kind, "code", ""))
         assert kind.__name__ in bases or code in ERROR_EXAMPLES, f"{kind.__name__}: shared/api/error_examples.py"
