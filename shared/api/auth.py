@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, ConfigDict
 
 from shared.api.errors import ApiError
@@ -121,15 +123,26 @@ def may(principal: Principal, role: Role) -> bool:
     return principal.role is not None and principal.role >= role
 
 
-def require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
-    """A dependency that lets in only callers who have ``role`` or a higher one."""
+class RequiredRole(SecurityBase):
+    """A dependency that lets in only callers who have ``role`` or a higher one; the OpenAPI document shows it."""
 
-    async def check(request: Request) -> Principal:
+    scheme_name = "entraId"
+    model = HTTPBearer(
+        bearerFormat="JWT",
+        description=(
+            "A token of Microsoft Entra ID for this app, with one of its app roles (Viewer, Contributor, "
+            "Administrator). The platform checks it before the app is asked. On the developer's own machine no sign-in "
+            "is needed."
+        ),
+    )
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    async def __call__(self, request: Request) -> Principal:
         principal: Principal = request.state.principal
-        require_role(principal, role, "This")
+        require_role(principal, self._role, "This")
         return principal
-
-    return check
 
 
 def require_role(principal: Principal, role: Role, what: str) -> None:
@@ -154,6 +167,6 @@ def require_open(destination: Destination, principal: Principal) -> None:
     )
 
 
-Viewer = Annotated[Principal, Depends(require(Role.VIEWER))]
-Contributor = Annotated[Principal, Depends(require(Role.CONTRIBUTOR))]
-Administrator = Annotated[Principal, Depends(require(Role.ADMINISTRATOR))]
+Viewer = Annotated[Principal, Security(RequiredRole(Role.VIEWER), scopes=[Role.VIEWER.title])]
+Contributor = Annotated[Principal, Security(RequiredRole(Role.CONTRIBUTOR), scopes=[Role.CONTRIBUTOR.title])]
+Administrator = Annotated[Principal, Security(RequiredRole(Role.ADMINISTRATOR), scopes=[Role.ADMINISTRATOR.title])]

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from shared.api.answers import LOCATION, error_pages, errors, sends
 from shared.api.auth import Administrator, Principal, Role, require_role
-from shared.api.errors import KNOWN_ERRORS, ErrorDocument, status_of
-from shared.api.pages import page
+from shared.api.errors import KNOWN_ERRORS, ApiError, status_of
+from shared.api.pages import page, sign_in_first
 from shared.api.parameters import DestinationId
 from shared.api.services import Services
 from shared.destinations import errors as destinations
@@ -45,16 +46,19 @@ _STATUS: Final[dict[type[Exception], int]] = {
 
 
 class AuthorizeRequest(RequestBody):
-    """Where the browser is sent after the sign-in: a page of a portal whose origin is in the setting PORTAL_ORIGINS."""
+    """Where the browser is sent after the sign-in."""
 
     return_to: Annotated[str, Field(min_length=1, max_length=2048), PRINTABLE] | None = None
+    """A page of a portal, whose origin is in the setting PORTAL_ORIGINS; left out, a plain page is shown."""
 
 
 class AuthorizeView(JsonDocument):
-    """The page of Mailchimp to open in the browser of whoever asked, who has to be back before ``expires_at``."""
+    """A sign-in that has begun."""
 
     authorize_url: str
+    """The page of Mailchimp to open in the browser of whoever asked."""
     expires_at: datetime
+    """By when that person has to be back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +71,12 @@ class _Returned:
 
 
 _HTML: Final[dict[str, Any]] = {"text/html": {"schema": {"type": "string"}}}
-_REFUSED: Final[dict[str, Any]] = {
-    "description": "A page that says in one sentence what went wrong and what to do.",
-    "content": {**_HTML, "application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorDocument.__name__}"}}},
-}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A page: connected.", "content": _HTML},
     303: {
         "description": "To `returnTo`, with `mailchimp` (`connected` or `failed`), `destinationId`, `code` (why).",
-        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+        **sends(LOCATION),
     },
-    "4XX": _REFUSED,
-    "5XX": _REFUSED,
 }
 _DOCUMENTED: Final[dict[str, Any]] = {
     "parameters": [
@@ -104,7 +102,16 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(tags=["connection"])
     authorizations = services.authorizations
 
-    @router.post("/api/destinations/{destinationId}/authorize")
+    @router.post(
+        "/api/destinations/{destinationId}/authorize",
+        responses=errors(
+            "destinationNotFound",
+            "destinationBeingRemoved",
+            "oauthNotConfigured",
+            "personUnknown",
+            "returnToNotAllowed",
+        ),
+    )
     def authorize(
         destination_id: DestinationId, user: Administrator, body: AuthorizeRequest | None = None
     ) -> AuthorizeView:
@@ -116,7 +123,12 @@ def routes(services: Services) -> APIRouter:
         begun = authorizations.begin(destination_id, user.person, body.return_to if body else None)
         return AuthorizeView(authorize_url=begun.authorize_url, expires_at=begun.expires_at)
 
-    @router.get(CALLBACK_PATH, response_class=HTMLResponse, responses=_RESPONSES, openapi_extra=_DOCUMENTED)
+    @router.get(
+        CALLBACK_PATH,
+        response_class=HTMLResponse,
+        responses=_RESPONSES | error_pages(_example_pages()),
+        openapi_extra=_DOCUMENTED,
+    )
     def complete_sign_in(request: Request) -> Response:
         """Where Mailchimp sends the browser back to; not for programs. Needs the person who began the sign-in, who has
         to be an administrator still. Answers a page, or goes on to `returnTo`."""
@@ -173,6 +185,30 @@ def _failed(error: Exception, authorization: Authorization | None) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), status_of(error))
     headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else {}
     return page("Not connected to Mailchimp", _sentence(error), status, headers=headers)
+
+
+def _example_pages() -> dict[str, Response]:
+    """A page for each code with which a sign-in may fail."""
+    return {
+        "signInRequired": sign_in_first({"query_string": b""}),
+        **{
+            str(getattr(error, "code", "")): _failed(error, None)
+            for error in (
+                destinations.AuthorizationMalformed(),
+                destinations.AuthorizationUnknown(),
+                destinations.AuthorizationExpired(),
+                destinations.AuthorizationDenied(),
+                destinations.AuthorizationOfAnother(),
+                ApiError(403, "roleMissing", "Connecting a destination needs the role Administrator."),
+                destinations.AuthorizationUsed(),
+                destinations.AuthorizationInProgress(),
+                destinations.DestinationBeingRemoved("5f0c2a9be1d47836"),
+                destinations.DestinationChanged("5f0c2a9be1d47836"),
+                destinations.AuthorizationFailed(),
+                mailchimp.Unavailable("Mailchimp does not answer (503).", reason="serverError", outcome_unknown=False),
+            )
+        },
+    }
 
 
 def _sentence(error: Exception) -> str:

@@ -35,9 +35,10 @@ After = Annotated[
 
 
 class Page(JsonDocument):
-    """The base of every list. ``next_link`` is null on the last page."""
+    """The base of every list."""
 
     next_link: str | None = None
+    """The address of the next page; null on the last one."""
 
 
 @dataclass(frozen=True, slots=True)

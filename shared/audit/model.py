@@ -17,8 +17,11 @@ class Change(JsonDocument):
     """One property of the configuration, in the API's words, before and after; null where there was or is none."""
 
     property: str
+    """Its path in the destination or schedule."""
     before: Any = None
+    """Null where there was none."""
     after: Any = None
+    """Null where there is none."""
 
 
 class AuditRecord(JsonDocument):
@@ -30,13 +33,21 @@ class AuditRecord(JsonDocument):
 
     id: str
     at: datetime
+    """When it happened."""
     who: Person
+    """Who did it: a person, an application, or a part of this app."""
     action: str
+    """What was done, e.g. `destination.configured`."""
     target_type: TargetType
+    """What kind of thing it was done to."""
     target_id: str
+    """Its ID."""
     target_name: str
+    """Its name at that time."""
     changes: list[Change] = Field(default_factory=list)
+    """What it changed; empty where nothing of a configuration changed."""
     detail: str | None = None
+    """What else there is to know, in plain words."""
 
 
 def time_in_ids(at: datetime) -> str:

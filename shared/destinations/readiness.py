@@ -30,32 +30,43 @@ class State(StrEnum):
 
 
 class Check(JsonDocument):
-    """One thing that an export needs. ``message`` says what is missing and how to mend it; null when done."""
+    """One thing that an export needs."""
 
     code: str
+    """For programs."""
     title: str
+    """What has to be true."""
     state: State
+    """Whether it is."""
     message: str | None = None
+    """What is missing and how to mend it; null when done."""
 
 
 class SegmentProfiles(JsonDocument):
-    """A chosen segment: its rows at its present version, null where nobody has counted them yet."""
+    """A chosen segment, with its size."""
 
     name: str
     profiles: int | None = None
+    """Its rows at its present version; null where nobody has counted them yet."""
 
 
 class Readiness(JsonDocument):
-    """``ready``: an export may start. ``profiles`` is the sum over the segments, ``members`` the distinct people among
-    them, each null where it is not known; ``limit`` is what one export may have."""
+    """What is still missing before a destination can export, and what to know before it does."""
 
     ready: bool
+    """Whether an export may start."""
     checks: list[Check]
+    """Everything that an export needs."""
     warnings: list[SetUpWarning]
+    """What to know before it runs."""
     segments: list[SegmentProfiles]
+    """The chosen segments."""
     profiles: int | None = None
+    """The sum over the segments; null where it is not known."""
     members: int | None = None
+    """Distinct people among them; null where that is not known."""
     limit: int
+    """Members that one export may have."""
 
 
 class Catalog(Protocol):

@@ -182,13 +182,6 @@ class Documents:
                 leased=blob.lease.state == "leased",
             )
 
-    def names(self, prefix: str) -> Iterator[str]:
-        """The names of the blobs under ``prefix``, in order; a third of the work of ``list``."""
-        try:
-            yield from self.container.list_blob_names(name_starts_with=prefix)
-        except ResourceNotFoundError:
-            return  # no container yet, so no blobs
-
     def beginnings(self, prefix: str, end: str) -> Iterator[str]:
         """How the names under ``prefix`` begin, up to and with the first ``end`` after it: each once, in order."""
         try:

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import azure.functions as func
@@ -16,6 +17,7 @@ from shared.api.app import create_app
 from shared.api.services import Services
 from shared.schedule.service import ScheduleService
 from shared.settings import Settings, read_settings
+from tests.openapi import Documentation
 from tests.unit.setup_fakes import FakeIds, Setup
 
 LOCAL = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "PUBLIC_URL": "http://127.0.0.1:7071"}
@@ -106,9 +108,19 @@ class Api:
             method=method, url=f"{self.settings.public_url}{path}", headers=sent, body=raw if raw is not None else b""
         )
         answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        return Reply(
+        reply = Reply(
             answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.get_body()
         )
+        assert documentation().faults_of(method, path, reply.status, reply.headers, reply.body) == []
+        return reply
+
+
+@cache
+def documentation() -> Documentation:
+    """The OpenAPI document, for looking at every answer."""
+    api = Api()
+    api.close()
+    return Documentation(api.app.openapi())
 
 
 def signed_in(
