@@ -119,7 +119,7 @@ def test_the_records_that_alerts_count_are_written_and_none_is_sampled_away() ->
     assert levels.get("Host.Results", levels["default"]) in {"Trace", "Debug", "Information"}
     assert levels.get("Function", levels["default"]) in {"Trace", "Debug", "Information"}
     excluded = HOST_JSON["logging"]["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
-    assert {"Request", "Exception"} <= set(excluded)
+    assert {"Request", "Exception", "Trace"} <= set(excluded)
 
 
 def test_the_queue_trigger_comes_from_the_fourth_generation_of_the_bundle() -> None:
