@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs the storage emulator.
+# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs the storage emulator,
+# `setup.sh checkov` the scanner of infra/.
 # Each step keeps the checksum of what it installed from, so a second run does nothing and a changed file installs again.
 set -eu
 cd "$(dirname "$0")/.."
@@ -69,9 +70,19 @@ setup_azurite() {
     fi
 }
 
+setup_checkov() {
+    if ! up_to_date .run/checkov/.installed dev/checkov.txt; then
+        echo "setup: installing checkov"
+        quietly .venv/bin/python -m venv --clear .run/checkov
+        quietly .run/checkov/bin/python -m pip install --disable-pip-version-check --no-input -r dev/checkov.txt
+        cat dev/checkov.txt | cksum >.run/checkov/.installed
+    fi
+}
+
 mkdir -p .run
 case "${1:-}" in
     python) setup_python ;;
     azurite) setup_python && setup_azurite ;;
-    *) fail "say 'python' or 'azurite'" ;;
+    checkov) setup_python && setup_checkov ;;
+    *) fail "say 'python', 'azurite' or 'checkov'" ;;
 esac
