@@ -142,6 +142,24 @@ def test_queues_are_those_of_the_code_and_each_has_a_poison_queue() -> None:
     assert "[for queueName in allQueueNames: {" in storage.text
 
 
+def triggered_queues() -> set[str]:
+    """Queues that have a function; function_app.py is read, not run."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "function_app.py").read_text(encoding="utf-8"))):
+        match node:
+            case ast.keyword(arg="queue_name", value=ast.Name(id=constant)):
+                found.add(str(getattr(names, constant)))
+            case ast.keyword(
+                arg="queue_name", value=ast.Call(func=ast.Name(id="poison"), args=[ast.Name(id=constant)])
+            ):
+                found.add(names.poison(str(getattr(names, constant))))
+    return found
+
+
+def test_every_queue_has_a_function_and_one_for_its_poison_queue() -> None:
+    assert triggered_queues() == {one for queue in names.QUEUES for one in (queue, names.poison(queue))}
+
+
 def test_containers_are_those_of_the_code_and_the_one_of_the_deployed_package() -> None:
     declared = items_of(load(MAIN).modules["storage"].parameters["containerNames"])
     assert sorted(declared) == sorted([*names.CONTAINERS, "app-package"])
