@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ _EXPANSIONS: Final = {
 """What ``**expression`` in a call stands for."""
 
 
+@cache
 def logged_events() -> dict[str, set[str]]:
     """Fields by event name, of all calls of the deployed code together."""
     found: dict[str, set[str]] = {}

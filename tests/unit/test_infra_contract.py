@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from fnmatch import fnmatch
+from functools import cache
 
 from shared import settings
 from shared.api import gate
@@ -185,6 +186,7 @@ def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
     assert age == Expression("expireAfterDays")
 
 
+@cache
 def imported_packages() -> set[str]:
     """Dotted names of everything that the deployed code imports."""
     found: set[str] = set()

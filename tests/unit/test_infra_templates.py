@@ -118,6 +118,12 @@ def test_every_parameter_and_output_is_described(path: Path) -> None:
 
 
 @every_template
+def test_every_number_has_a_limit(path: Path) -> None:
+    numbers = [one for one in load(path).parameters.values() if one.type == "int"]
+    assert [one.name for one in numbers if not LIMITS & set(one.decorators)] == []
+
+
+@every_template
 def test_every_property_of_a_variable_that_is_read_exists(path: Path) -> None:
     template = load(path)
     missing = [
