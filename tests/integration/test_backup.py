@@ -61,7 +61,7 @@ def export(stack: Stack, path: str) -> dict[str, object]:
 
 def test_a_restored_state_goes_on_once_somebody_signs_in_again(azurite: Azurite) -> None:
     first, second = (azurite.connection_string(name) for name in account_names(len(azurite.accounts))[-2:])
-    with Stack(storage=first, name="backup-old") as old:
+    with Stack(storage=first, name="backup-old", grace_seconds=1) as old:
         old.upload_segments({"Readers": NEW_PEOPLE}, columns=COLUMNS)
         path = set_up(old)
         done = export(old, path)
@@ -70,7 +70,7 @@ def test_a_restored_state_goes_on_once_somebody_signs_in_again(azurite: Azurite)
 
     assert copy_state(first, second) >= {"destinations", "exports", "schedule.json", "ledgers"}
 
-    with Stack(storage=second, name="backup-new") as new:
+    with Stack(storage=second, name="backup-new", grace_seconds=1) as new:
         new.upload_segments({"Readers": NEW_PEOPLE}, columns=COLUMNS)
         assert new.ask("GET", path) == destination
         assert new.ask("GET", "/api/schedule") == schedule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -136,3 +137,35 @@ def test_the_roles_that_are_given_are_all_explained() -> None:
     for title in ("Storage Blob Data Owner", "Storage Queue Data Contributor", "Storage Table Data Contributor"):
         assert f"| *{title}* |" in table
     assert len(roles) == 3
+
+
+def number(cell: str) -> float:
+    return float(cell.replace(",", ""))
+
+
+@pytest.mark.parametrize(("heading", "together"), [("One export of a million members", 0.13), ("Each month", 9)])
+def test_every_cost_is_its_amount_times_the_price_assumed(heading: str, together: float) -> None:
+    prices = {kind: number(price) / number(unit) for kind, price, unit, _ in rows("cost.md", "Prices assumed")}
+    costs = [(number(amount) * prices[kind], number(cost)) for _, kind, amount, cost in rows("cost.md", heading)]
+    assert [cost for _, cost in costs] == [round(calculated, 4) for calculated, _ in costs]
+    digits = 2 if together < 1 else 0
+    assert round(sum(cost for _, cost in costs), digits) == together
+
+
+def test_the_cost_of_a_million_uses_what_was_counted() -> None:
+    counted = rows("cost.md", "What was counted, and how")
+    assert [cells[0] for cells in counted] == ["10,000", "100,000", "1,000,000"]
+    kinds = ("write", "list", "read", "other", "queue", "vault")
+    used = {kind: amount for _, kind, amount, _ in rows("cost.md", "One export of a million members")}
+    assert dict(zip(kinds, counted[-1][2:], strict=True)) == {kind: used[kind] for kind in kinds}
+    assert number(used["compute"]) == number(counted[-1][1]) * 2  # GB
+
+
+def test_what_the_cost_page_says_of_the_app_holds() -> None:
+    alerts = load(INFRA / "modules" / "alerts.bicep").variables["rules"]
+    assert isinstance(alerts, list)
+    monthly = {kind: amount for _, kind, amount, _ in rows("cost.md", "Each month")}
+    assert number(monthly["rule"]) == len(alerts)
+    assert "`batchSize` is 8" in text_of("cost.md")
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    assert host["extensions"]["queues"]["batchSize"] == 8
