@@ -49,7 +49,18 @@ class Scan:
 
 def scan(folder: Path) -> Scan:
     assert CHECKOV.exists(), "run 'dev/setup.sh checkov' ('make test' does)"
-    command = [CHECKOV, "-d", folder, "--framework", "bicep", "secrets", "--skip-download", "--compact", "-o", "json"]
+    command = [
+        str(CHECKOV),
+        "-d",
+        str(folder),
+        "--framework",
+        "bicep",
+        "secrets",
+        "--skip-download",
+        "--compact",
+        "-o",
+        "json",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("BC_", "CKV_", "CHECKOV"))}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode in {0, 1}, done.stderr[-2000:]
