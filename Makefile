@@ -7,7 +7,7 @@ PORT ?= 7071
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve host test bench package lock audit lint format clean python azurite
+.PHONY: help demo serve host test bench package lock audit lint format clean python azurite checkov
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -21,7 +21,7 @@ serve: azurite ## the same stack, left running, with its addresses
 host: python ## the local Functions host alone, with the environment as given (PORT=7071)
 	@exec $(PYTHON) -m dev.host --port $(PORT) $(ARGS)
 
-test: azurite lint ## lint and all tests: what CI runs
+test: azurite checkov lint ## lint and all tests: what CI runs
 	@$(PYTHON) -m pytest tests $(ARGS)
 
 bench: azurite ## the benchmark: a million profiles, figures with their limits
@@ -54,3 +54,6 @@ python:
 
 azurite:
 	@PYTHON_VERSION=$(PYTHON_VERSION) dev/setup.sh azurite
+
+checkov:
+	@dev/setup.sh checkov

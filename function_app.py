@@ -7,7 +7,7 @@ import azure.functions as func
 
 from shared.bootstrap import bootstrap
 from shared.exports.messages import ExportMessage, MessageInvalid, WakeMessage, read_message
-from shared.log import error
+from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, poison
 
@@ -75,11 +75,13 @@ def sweep(timer: func.TimerRequest) -> None:
     product.sweeper.sweep()
     product.removals.finish_removals()
     product.destination_store.log_recent_changes()
+    event("sweep.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
 def schedule(timer: func.TimerRequest) -> None:
     product.schedule.run(datetime.now(UTC))
+    event("schedule.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs what comes from npm.
+# Prepares a checkout: `setup.sh python` makes .venv, `setup.sh azurite` also installs what comes from npm,
+# `setup.sh checkov` the scanner of infra/.
 # With PYTHON_VERSION=3.11 the environment is that Python's own, .run/venv-3.11, and .venv stays as it is.
 # Each step keeps the checksum of what it installed from, so a second run does nothing and a changed file installs again.
 set -eu
@@ -77,9 +78,19 @@ setup_azurite() {
     fi
 }
 
+setup_checkov() {
+    if ! up_to_date .run/checkov/.installed dev/checkov.txt; then
+        echo "setup: installing checkov"
+        quietly .venv/bin/python -m venv --clear .run/checkov
+        quietly .run/checkov/bin/python -m pip install --disable-pip-version-check --no-input -r dev/checkov.txt
+        cat dev/checkov.txt | cksum >.run/checkov/.installed
+    fi
+}
+
 mkdir -p .run
 case "${1:-}" in
     python) setup_python ;;
     azurite) setup_python && setup_azurite ;;
-    *) fail "say 'python' or 'azurite'" ;;
+    checkov) setup_python && setup_checkov ;;
+    *) fail "say 'python', 'azurite' or 'checkov'" ;;
 esac

@@ -21,13 +21,17 @@ param tags object
 param sku string
 
 @description('Whether the account can be reached from outside its private endpoints. Anonymous access is off either way.')
-param publicAccessEnabled bool
+@allowed([
+  'Enabled'
+  'Disabled'
+])
+param publicNetworkAccess string
 
 @description('Blob containers.')
-param containerNames string[]
+param containerNames array
 
 @description('Queues; each gets its poison queue as well.')
-param queueNames string[]
+param queueNames array
 
 @description('Container and prefix whose blobs expire.')
 param expiringPrefix string
@@ -46,7 +50,8 @@ param immutabilityDays int
 
 // The Functions host moves a message that failed too often to <queue>-poison. Declared here, so that they can be
 // watched from the first day.
-var allQueueNames = concat(queueNames, map(queueNames, queueName => '${queueName}-poison'))
+var poisonQueueNames = [for queueName in queueNames: '${queueName}-poison']
+var allQueueNames = concat(queueNames, poisonQueueNames)
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: name
@@ -64,10 +69,10 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    publicNetworkAccess: publicAccessEnabled ? 'Enabled' : 'Disabled'
+    publicNetworkAccess: publicNetworkAccess
     networkAcls: {
       bypass: 'None'
-      defaultAction: publicAccessEnabled ? 'Allow' : 'Deny'
+      defaultAction: publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'
     }
   }
 }

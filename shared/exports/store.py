@@ -99,10 +99,17 @@ class ExportStore:
         def step(export: Export) -> None:
             if to in TRANSITIONS[export.status]:
                 export.status = to
+                export.waiting_since = self._waiting_since(export, to)
                 if also is not None:
                     also(export)
 
         return self.change(export_id, step)
+
+    def _waiting_since(self, export: Export, to: Status) -> datetime | None:
+        """Preparing again is a new try and not yet the end of the wait."""
+        if to is Status.WAITING:
+            return export.waiting_since or self._clock()
+        return export.waiting_since if to is Status.PREPARING else None
 
     def request_stop(self, export_id: str, stop: Stop) -> Export | None:
         """Ask a running export to end early. The first request counts, and none once its end has begun."""
