@@ -60,10 +60,10 @@ param segmentsStorageResourceGroupName string = ''
 @description('Subscription of that existing account. Empty: the subscription deployed to.')
 param segmentsStorageSubscriptionId string = ''
 
-@description('Days after which the working files of an export (they hold personal data) are deleted.')
+@description('Days after which an export is deleted from the history, with its working files, which hold personal data.')
 @minValue(1)
 @maxValue(3650)
-param exportRetentionDays int = 30
+param exportRetentionDays int = 90
 
 @description('Days for which Key Vault keeps deleted secrets recoverable. Cannot be changed later, and the vault\'s name stays taken for as long after removal.')
 @minValue(7)

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Final
 from shared.audit.log import AuditLog
 from shared.destinations.authorization import CALLBACK_PATH, Authorizations
 from shared.destinations.connections import Connections
+from shared.destinations.fitting import Fitting
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
+from shared.exports.counts import KnownCounts
+from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -95,7 +99,8 @@ class Product:
             MailchimpClient,
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
-        self.exports = ExportService(self.store, self._signals, now=now, new_id=new_id)
+        self._export_records = ExportRecords(self.audit)
+        self.exports = ExportService(self.store, self._signals, self._export_records, now=now, new_id=new_id)
         self.connections = Connections(
             self.destination_store,
             self.secrets,
@@ -104,6 +109,7 @@ class Product:
             new_id=new_id,
             api_url=settings.mailchimp_api_url,
         )
+        fitting = Fitting(self.catalog, self.connections)
         self.authorizations = Authorizations(
             self.documents,
             self.destination_store,
@@ -115,10 +121,14 @@ class Product:
             new_id=new_id,
         )
         self.destinations = DestinationService(
-            self.destination_store, self.connections, self.catalog, self.exports, clock=now, new_id=new_id
+            self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
         )
+        counts = KnownCounts(self.store)
+        self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
-        self.schedule = ScheduleService(self.documents, self.destinations, self.exports, now)
+        self.schedule = ScheduleService(
+            self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
+        )
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
@@ -150,6 +160,7 @@ class Product:
                 connections=self.connections,
                 authorizations=self.authorizations,
                 removals=self.removals,
+                readiness_reports=self.readiness,
                 exports=self.exports,
                 segments=self.catalog,
                 schedule=self.schedule,
@@ -210,8 +221,13 @@ class Product:
 
         return Finisher(
             FinishTools(
-                store=self.store, destinations=self.destination_store, leases=self._leases, now=self._surroundings.now
-            )
+                store=self.store,
+                destinations=self.destination_store,
+                leases=self._leases,
+                records=self._export_records,
+                now=self._surroundings.now,
+            ),
+            max_connections=self.settings.mailchimp_max_connections,
         )
 
     @cached_property

@@ -76,7 +76,7 @@ param mailchimpMaxConnections int
 @minValue(1)
 param maxProfilesPerExport int
 
-@description('Days after which the working files of an export are deleted.')
+@description('Days after which an export is deleted from the history, with its working files.')
 @minValue(1)
 param exportRetentionDays int
 

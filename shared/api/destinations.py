@@ -10,6 +10,7 @@ from shared.api.errors import ApiError
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
 from shared.api.services import Services
 from shared.destinations import consent
+from shared.destinations.readiness import Readiness
 from shared.destinations.requests import (
     ConsentRequest,
     DestinationPatch,
@@ -98,6 +99,11 @@ def routes(services: Services) -> APIRouter:
     ) -> DestinationView:
         """Agree to the present text of GET /api/consent-text, or withdraw: a running export ends, none starts."""
         return answer(destinations.set_consent(destination_id, body, user.person), response)
+
+    @router.get("/destinations/{destinationId}/readiness")
+    def get_readiness_report(destination_id: DestinationId, _: Viewer) -> Readiness:
+        """What is still missing before the first export, in plain words; looks at segments and Mailchimp now."""
+        return services.readiness_reports.report(destinations.get(destination_id).destination)
 
     @router.post("/destinations/{destinationId}/duplicate", status_code=201)
     def duplicate_destination(

@@ -18,7 +18,7 @@ from shared.destinations import errors as destinations
 from shared.exports import errors as exports
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.access import LookupsBusy
-from shared.schedule.errors import ScheduleInvalid
+from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
 from shared.secrets.store import SecretStoreError
 from shared.segments import errors as segments
 from shared.storage.json_documents import JsonDocument
@@ -87,6 +87,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     exports.RejectedNotReady: 409,
     exports.RejectedExpired: 410,
     ScheduleInvalid: 422,
+    ScheduleChanged: 412,
     segments.SegmentError: 409,
     segments.SegmentNotFound: 404,
     mailchimp.MailchimpError: 502,

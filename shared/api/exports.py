@@ -1,17 +1,23 @@
-"""Routes of exports: start, follow, cancel, download the rejected profiles."""
+"""Routes of exports: start, follow, look back, cancel, download the rejected profiles."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
+from fastapi import Request as HttpRequest
+from pydantic import AwareDatetime, BeforeValidator
 
 from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
+from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode
 from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
 from shared.api.services import Services
 from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound
 from shared.destinations.model import Destination
-from shared.exports.model import Status
+from shared.exports.history import ExportFilter
+from shared.exports.model import Status, Trigger
 from shared.exports.view import ExportView
 from shared.requests import Request
 from shared.schedule.run_all import SkippedDestination, start_all
@@ -19,14 +25,23 @@ from shared.storage.json_documents import JsonDocument
 
 _POLL_SECONDS = {Status.WAITING: 15}
 _POLL_SECONDS_DEFAULT = 2
+_DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+_ZONE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
+
+
+def _iso_8601(value: object) -> object:
+    """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
+    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
+        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
+    return _ZONE.sub(r"\1+\2", value)
 
 
 class StartRequest(Request):
     """Nothing: what is exported is the destination's configuration."""
 
 
-class ExportList(JsonDocument):
-    """Exports, the newest first."""
+class ExportList(Page):
+    """A page of exports, the newest first."""
 
     value: list[ExportView]
 
@@ -39,6 +54,10 @@ class StartedExports(JsonDocument):
 
 
 NoBody = Annotated[StartRequest | None, Body()]
+StatusFilter = Annotated[Sequence[Status], Query(description="Any of these; may be given several times.")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601)]
+_FROM = "Created at this moment or later: ISO 8601 with a time zone, such as 2026-11-22T06:00:00Z."
+_TO = "Created before this moment: ISO 8601 with a time zone."
 
 
 def routes(services: Services) -> APIRouter:
@@ -91,12 +110,21 @@ def routes(services: Services) -> APIRouter:
     @router.get("/exports")
     def list_exports(
         _: Viewer,
+        request: HttpRequest,
         destination_id: Annotated[str | None, Query(alias="destinationId", pattern=ID_PATTERN)] = None,
-        status: Annotated[Status | None, Query()] = None,
-        top: Annotated[int, Query(ge=1, le=200)] = 50,
+        status: StatusFilter = (),
+        trigger: Annotated[Trigger | None, Query(description="What started it.")] = None,
+        created_from: Annotated[Moment | None, Query(alias="from", description=_FROM)] = None,
+        created_to: Annotated[Moment | None, Query(alias="to", description=_TO)] = None,
+        top: Top = DEFAULT_TOP,
+        after: After = None,
     ) -> ExportList:
-        """The history of exports, the newest first."""
-        return ExportList(value=exports.list(destination_id=destination_id, status=status, top=top))
+        """The history of exports, the newest first: who started them, what was read, what became of it."""
+        wanted = ExportFilter(destination_id, frozenset(status), trigger, created_from, created_to)
+        behind = decode(after, 1)
+        found = exports.list(wanted, before=behind[0] if behind else None, top=top + 1)
+        cut = cut_page(found, lambda each: (each.id,), top=top, request=request, public_url=public_url)
+        return ExportList(value=cut.items, next_link=cut.next_link)
 
     @router.get("/exports/{exportId}")
     def get_export(export_id: ExportId, _: Viewer, response: Response) -> ExportView:

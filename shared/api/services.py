@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
-from shared.exports.model import Status
+from shared.exports.history import ExportFilter
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.service import ScheduleService
@@ -44,9 +45,7 @@ class Exports(Protocol):
 
     def get(self, export_id: str) -> ExportView: ...
 
-    def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
-    ) -> list[ExportView]: ...
+    def list(self, wanted: ExportFilter = ..., *, before: str | None = None, top: int = 50) -> list[ExportView]: ...
 
     def cancel(self, export_id: str, requested_by: Person) -> ExportView: ...
 
@@ -66,6 +65,7 @@ class Services:
     connections: Connections
     authorizations: Authorizations
     removals: Removals
+    readiness_reports: ReadinessReports
     exports: Exports
     segments: Segments
     schedule: ScheduleService

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from shared.destinations.errors import NotConnected, SignInRefused
 from shared.destinations.loose_secrets import LooseSecrets
-from shared.destinations.model import Destination, SetUpWarning, SignIn, SignInState
+from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.api_root import api_root_for_key
@@ -112,14 +112,31 @@ class Connections:
         )
         return self._keep(destination_id, sign_in, secret, user)
 
-    def share(self, source: Destination, destination_id: str, user: Person) -> StoredDestination:
-        """Connect another destination to the same account, with a copy of the secret of its own: removing one leaves
-        the other connected. Raises NotConnected."""
-        sign_in, secret = self._secret(source)
-        copy = sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
-        return self._keep(destination_id, copy, secret, user)
+    def read(self, source: Destination) -> tuple[SignIn, str]:
+        """The sign-in of a destination and its secret. Raises NotConnected; one whose secret is gone is noted."""
+        self._require_connected(source)
+        sign_in = source.sign_in
+        try:
+            return sign_in, self._secrets.read(sign_in.secret_name or "")
+        except SecretNotFound as error:
+            self._store.mark_needs_authentication(source.id, str(error), sign_in.secret_name)
+            raise NotConnected(source.id, again=True) from error
 
-    def _keep(self, destination_id: str, sign_in: SignIn, secret: str, user: Person) -> StoredDestination:
+    def share(self, source: Destination, secret: str, destination_id: str, user: Person) -> StoredDestination:
+        """Connect another destination to the account and audience of ``source``, with a copy of the secret of its own:
+        removing one leaves the other connected."""
+        copy = source.sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
+        return self._keep(destination_id, copy, secret, user, source.audience, source.warnings)
+
+    def _keep(
+        self,
+        destination_id: str,
+        sign_in: SignIn,
+        secret: str,
+        user: Person,
+        audience: ChosenAudience | None = None,
+        warnings: tuple[SetUpWarning, ...] = (),
+    ) -> StoredDestination:
         """Write the secret under a new name, point the destination to it, delete the one before: in this order,
         so that at every moment the destination points to a secret that exists."""
         sign_in.secret_name = f"mc-{destination_id}-{self._new_id()[:8]}"
@@ -134,6 +151,8 @@ class Connections:
                 destination.audience = None  # it belongs to the other account
                 destination.warnings = (_ACCOUNT_CHANGED,)
             destination.sign_in = sign_in
+            if audience is not None:
+                destination.audience, destination.warnings = audience, warnings
             return destination
 
         try:
@@ -155,7 +174,7 @@ class Connections:
         Raises NotConnected, mailchimp.access.LookupsBusy, and inside the block whatever the client raises.
         """
         try:
-            sign_in, token = self._secret(destination)
+            sign_in, token = self.read(destination)
             with self._access.lookup(sign_in.account_id, sign_in.api_root or "", token) as client:
                 yield client
         except mailchimp.SignInRefused as error:
@@ -163,25 +182,11 @@ class Connections:
             raise NotConnected(destination.id, again=True) from error
 
     @staticmethod
-    def require_connected(destination: Destination) -> None:
+    def _require_connected(destination: Destination) -> None:
         """Raises NotConnected."""
         if destination.sign_in.state is not SignInState.CONNECTED:
             again = destination.sign_in.state is SignInState.NEEDS_AUTHENTICATION
             raise NotConnected(destination.id, again=again)
-
-    def require_secret(self, destination: Destination) -> None:
-        """Raises NotConnected, also where the secret is gone."""
-        self._secret(destination)
-
-    def _secret(self, destination: Destination) -> tuple[SignIn, str]:
-        """The sign-in and its secret. Raises NotConnected; one whose secret is gone is noted in the destination."""
-        self.require_connected(destination)
-        sign_in = destination.sign_in
-        try:
-            return sign_in, self._secrets.read(sign_in.secret_name or "")
-        except SecretNotFound as error:
-            self._store.mark_needs_authentication(destination.id, str(error), sign_in.secret_name)
-            raise NotConnected(destination.id, again=True) from error
 
     def verify(self, destination_id: str) -> VerifiedConnection:
         """Ask Mailchimp now whether it accepts the sign-in, and as whom. Raises NotConnected."""

@@ -74,10 +74,11 @@ class SignIn(JsonDocument):
 
 
 class ChosenAudience(JsonDocument):
-    """The Mailchimp audience (list) that the members go to."""
+    """The Mailchimp audience (list) that the members go to. ``double_optin``: it asks people to confirm by mail."""
 
     id: str
     name: str
+    double_optin: bool = False
 
 
 class AddressMatching(JsonDocument):
@@ -140,7 +141,8 @@ class Destination(JsonDocument):
 
     ``warnings`` are those of the last look at the audience. ``contributors`` may configure and run it beside the
     administrators; ``every_contributor`` opens it to all who have that role. ``last_change`` is the record of the
-    change that made this version: it is stored with the change, and then copied to the audit log.
+    change that made this version: it is stored with the change, and then copied to the audit log. ``scheduled_since``:
+    when it was last scheduled otherwise, or enabled or disabled; runs that were due before are not made up for.
     """
 
     id: str
@@ -154,6 +156,7 @@ class Destination(JsonDocument):
     export_user: ExportUser | None = None
     enabled: bool = True
     schedule: DestinationSchedule = Field(default_factory=DestinationSchedule)
+    scheduled_since: datetime | None = None
     contributors: tuple[Person, ...] = ()
     every_contributor: bool = False
     warnings: tuple[SetUpWarning, ...] = ()

@@ -6,7 +6,7 @@ ExportError
  ├ ExportEnded         the export has ended, so it cannot be canceled
  ├ DestinationNotReady steps of the set-up are missing
  ├ RejectedNotReady    the export has not ended, so its rejected profiles are not known yet
- └ RejectedExpired     the personal data of an old export has been deleted
+ └ RejectedExpired     the personal data of the export has been deleted
 """
 
 from __future__ import annotations
@@ -68,9 +68,11 @@ class RejectedNotReady(ExportError):
 
 
 class RejectedExpired(ExportError):
-    """Raised when the personal data of an old export has been deleted."""
+    """Raised when the personal data of an export has been deleted: with time, or with its destination."""
 
     code = "rejectedExpired"
 
     def __init__(self, export_id: str) -> None:
-        super().__init__(f"The personal data of export '{export_id}' has expired and was deleted.")
+        super().__init__(
+            f"The personal data of export '{export_id}' was deleted: it had expired, or the destination was removed."
+        )

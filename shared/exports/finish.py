@@ -18,11 +18,14 @@ from typing import Final
 
 from shared import log
 from shared.destinations.store import DestinationStore
+from shared.exports.lanes import LaneRest
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
+from shared.exports.records import ExportRecords
 from shared.exports.rejected import write_none_rejected, write_rejected
 from shared.exports.store import ExportStore, RecordedResult
+from shared.exports.unchanged import remember_success
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.json_documents import JsonDocument
@@ -37,6 +40,13 @@ class ClosedBooks(JsonDocument):
     books: Books
     tally: Tally
     rejected_reasons: dict[str, int]
+    retryable: int = 0
+    """Rejected profiles that a later export may send as they are."""
+
+    @property
+    def all_arrived(self) -> bool:
+        """Whether everybody arrived who can: sending the same data again would change nothing."""
+        return not (self.books.not_sent or self.tally.untagged or self.retryable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +56,16 @@ class FinishTools:
     store: ExportStore
     destinations: DestinationStore
     leases: Leases
+    records: ExportRecords
     now: Callable[[], datetime]
 
 
 class Finisher:
     """Finishes exports whose lanes have ended, or that never had any."""
 
-    def __init__(self, tools: FinishTools) -> None:
+    def __init__(self, tools: FinishTools, *, max_connections: int) -> None:
         self._tools = tools
+        self._max_connections = max_connections
 
     def finish(self, message: ExportMessage) -> None:
         """End the export, unless it has ended, or lanes are still sending (then the last of them asks again)."""
@@ -66,12 +78,34 @@ class Finisher:
             plan = store.plan(export_id)
             if export is None or (plan is None and export.stop is None and not export.ended):
                 return
-            if plan is not None and not store.ended_lanes(export_id) >= set(plan.lanes):
+            if plan is not None and not self._lanes_have_ended(export, plan):
                 return
             if not export.ended:
-                self._close(export_id, plan)
+                export = self._close(export_id, plan)
         if export is not None:
             self._clean_up(export, plan)
+
+    def _lanes_have_ended(self, export: Export, plan: Plan) -> bool:
+        store = self._tools.store
+        if store.ended_lanes(plan.export_id) >= set(plan.lanes):
+            return True
+        if export.stop is None:
+            return False
+        self._end_resting_lanes(plan)
+        return store.ended_lanes(plan.export_id) >= set(plan.lanes)
+
+    def _end_resting_lanes(self, plan: Plan) -> None:
+        """End the lanes of a stopped export that wait until Mailchimp is back: they would see the stop only then, which
+        may be hours later. Each is ended under its lease; one that is held sees the stop by itself."""
+        for entry in self._tools.store.documents.list(names.account_lanes(plan.account_id), metadata=True):
+            wake_at = LaneRest.from_metadata(entry.metadata).wake_at
+            if entry.leased or wake_at is None or wake_at <= self._tools.now():
+                continue
+            connection = int(entry.name.rsplit("/", 1)[1])
+            with self._tools.leases.take(entry.name, create=False) as lease:
+                for lane in plan.lanes if lease is not None else ():
+                    if lane % self._max_connections == connection:
+                        self._tools.store.end_lane(plan.export_id, lane)
 
     def give_up(self, export_id: str, problem: Problem) -> None:
         """End an export whose finishing failed again and again: without books, but with the reason."""
@@ -87,11 +121,11 @@ class Finisher:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _close(self, export_id: str, plan: Plan | None) -> None:
+    def _close(self, export_id: str, plan: Plan | None) -> Export | None:
         store = self._tools.store
         export = store.move(export_id, Status.FINISHING)
         if export is None:
-            return
+            return None
         closed = self._books(export, plan) if plan is not None else None
         if closed is None:
             write_none_rejected(store.documents, export_id)
@@ -103,7 +137,7 @@ class Finisher:
         def show(newest: Export) -> None:
             newest.books = books
             newest.ended_at = self._tools.now()
-            newest.problem = newest.stop.problem if newest.stop else None
+            newest.problem = export.stop.problem if export.stop else None
             if imbalances:
                 newest.problem = _unbalanced(imbalances)
             if closed is not None:
@@ -114,8 +148,12 @@ class Finisher:
 
         untagged = closed.tally.untagged if closed else 0
         status = _last_status(export, books, untagged, balanced=not imbalances)
+        succeeded = status in {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS}
+        if closed is not None and closed.all_arrived and succeeded and self._is_there(export.destination_id):
+            remember_success(store, export)
         ended = store.move(export_id, status, show)
         log.event("export.ended", export=export_id, status=ended.status if ended else None, sent=books.sent)
+        return ended
 
     def _books(self, export: Export, plan: Plan) -> ClosedBooks:
         store = self._tools.store
@@ -139,6 +177,7 @@ class Finisher:
             books=plan.books_with(tally),
             tally=tally,
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
+            retryable=sum(row.retryable for _, row in rejected),
         )
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
@@ -161,7 +200,9 @@ class Finisher:
         return [(result.batch, row) for result in opened for row in result.rejected]
 
     def _clean_up(self, export: Export, plan: Plan | None) -> None:
-        """Take the export off the lists of what is going on, and delete the prepared bodies: they hold profiles."""
+        """Put its end on record, delete the prepared bodies (they hold profiles), and take the export off the lists of
+        what is going on."""
+        self._tools.records.ended(export)
         documents = self._tools.store.documents
         if plan is not None:
             documents.delete(names.open_export(plan.account_id, plan.export_id))

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import Field
 
+from shared.people import Person
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
 
 MEMBERS_PER_BATCH: Final = 500
 """Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
+
+_TIME_OF_ID: Final = "%Y%m%dT%H%M%S%fZ"
+
+Trigger = Literal["onDemand", "scheduled"]
 
 BATCHES_PER_PACK: Final = 10
 """Request bodies of a lane that lie in one blob: a million members are 2,000 bodies and 200 blobs of about 1 MB."""
@@ -66,11 +71,12 @@ class Problem(JsonDocument):
 
 
 class Stop(JsonDocument):
-    """The export is to end early as ``status``: somebody canceled it, or going on is impossible."""
+    """The export is to end early as ``status``: somebody canceled it (``by``), or going on is impossible."""
 
     status: Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
     problem: Problem
     at: datetime
+    by: Person | None = None
 
 
 class Books(JsonDocument):
@@ -153,12 +159,16 @@ class Tally(JsonDocument):
 
 
 class Export(JsonDocument):
-    """One run for one destination; stored at ``exports/{id}.json`` and changed with ETag only."""
+    """One run for one destination; stored at ``exports/{id}.json`` and changed with ETag only.
+
+    ``id`` begins with ``created_at`` (``new_id``). ``configuration`` is the fingerprint of what was configured when
+    its members were written (shared/exports/fingerprints.py).
+    """
 
     id: str
     destination_id: str
     destination_name: str
-    trigger: Literal["onDemand", "scheduled"]
+    trigger: Trigger
     requested_by: str
     requested_by_id: str = ""
     status: Status = Status.QUEUED
@@ -172,6 +182,7 @@ class Export(JsonDocument):
     ended_at: datetime | None = None
     account_id: str | None = None
     audience_id: str | None = None
+    configuration: str | None = None
     sources: list[PinnedSegment] = Field(default_factory=list)
     segments: list[SegmentCount] = Field(default_factory=list)
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
@@ -187,6 +198,21 @@ class Export(JsonDocument):
     def ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def requester(self) -> Person:
+        """Who, or what, started it."""
+        return Person(id=self.requested_by_id, name=self.requested_by)
+
+
+def new_id(at: datetime, unique: str) -> str:
+    """The ID of an export that was asked for at this moment: IDs sort by time."""
+    return f"{at.astimezone(UTC):{_TIME_OF_ID}}-{unique}"
+
+
+def time_of(export_id: str) -> datetime:
+    """The moment in an export's ID. Raises ValueError for anything else."""
+    return datetime.strptime(export_id.partition("-")[0], _TIME_OF_ID).replace(tzinfo=UTC)
+
 
 class Plan(JsonDocument):
     """What prepare decided: immutable, created once; the lanes and finish work from it alone."""
@@ -199,6 +225,7 @@ class Plan(JsonDocument):
     secret_name: str
     attempt: str
     """Which delivery of the prepare message wrote the bodies."""
+    configuration: str | None = None
     lanes: tuple[int, ...]
     members: int
     """Members to send; the books' members less those that are suppressed."""

@@ -7,6 +7,7 @@ that nobody reads, and a second delivery starts again from the same pinned versi
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +21,11 @@ from typing import Final, Literal
 from zlib import crc32
 
 from shared import log
-from shared.destinations.model import AddressMatching, DataMatching, Destination
+from shared.destinations.model import AddressMatching, DataMatching, Destination, MemberStatus
 from shared.destinations.store import DestinationStore
-from shared.exports import problems
+from shared.exports import fingerprints, problems
 from shared.exports.backoff import delay_s
+from shared.exports.counts import remember_members, remember_rows
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
@@ -31,11 +33,11 @@ from shared.exports.profiles import Counts, Profiles
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
+from shared.exports.unchanged import forget_other_data, unchanged_since
 from shared.mailchimp import MailchimpClient, MailchimpError, MergeField, SignInRefused, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.segments.catalog import SegmentCatalog
 from shared.segments.errors import SegmentError
-from shared.segments.formats import PinnedSegment
 from shared.segments.reader import SegmentReader
 from shared.storage import names
 from shared.storage.leases import HeldLease, LeaseLost, Leases
@@ -46,6 +48,8 @@ _UPLOADS_AHEAD: Final = 16
 
 _LOOK_FOR_STOP_EVERY_S: Final = 1.0
 
+_StopStatus = Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
+
 
 class _StopRequested(Exception):
     """The export is to end before it was prepared."""
@@ -54,10 +58,10 @@ class _StopRequested(Exception):
 class Impossible(Exception):
     """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
 
-    def __init__(self, problem: Problem, status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED) -> None:
+    def __init__(self, problem: Problem, status: _StopStatus = Status.FAILED) -> None:
         super().__init__(problem.code)
         self.problem = problem
-        self.status: Literal[Status.FAILED, Status.SKIPPED] = status
+        self.status: _StopStatus = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +146,22 @@ class Preparer:
         def show(export: Export) -> None:
             export.sending_at = self._tools.now()
             export.account_id, export.audience_id = plan.account_id, plan.audience_id
+            export.configuration = plan.configuration
             export.segments, export.invalid_reasons = plan.segments, plan.invalid_reasons
             export.books, export.problem = plan.books, None
 
-        store.move(plan.export_id, Status.SENDING, show)
+        export = store.move(plan.export_id, Status.SENDING, show)
         log.event("export.prepared", export=plan.export_id, members=plan.members, batches=plan.batches)
-        if not plan.lanes:
+        if not plan.lanes or export is None:
             return partial(self._tools.signals.finish, plan.export_id)
+        forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
         connections = {lane % self._max_connections for lane in plan.lanes}
         return partial(self._tools.signals.wake_all, plan.account_id, sorted(connections))
 
-    def _stop(
-        self,
-        export_id: str,
-        problem: Problem,
-        status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED,
-    ) -> Callable[[], None]:
-        log.warning("prepare.stopped", export=export_id, code=problem.code)
+    def _stop(self, export_id: str, problem: Problem, status: _StopStatus = Status.FAILED) -> Callable[[], None]:
+        level = logging.INFO if status is Status.SKIPPED else logging.WARNING
+        log.event("prepare.stopped", level=level, export=export_id, code=problem.code)
         self._tools.store.request_stop(export_id, Stop(status=status, problem=problem, at=self._tools.now()))
         return partial(self._tools.signals.finish, export_id)
 
@@ -175,7 +177,16 @@ class Preparer:
             export.problem, export.resume_at = problems.unavailable(), resume_at
 
         self._tools.store.move(message.export_id, Status.WAITING, show)
-        return partial(self._tools.signals.prepare, message.export_id, failures=failures, delay_s=wait)
+        return partial(self._come_back, message.export_id, failures, wait)
+
+    def _come_back(self, export_id: str, failures: int, wait_s: float) -> None:
+        """Send the message that ends the wait; or end the export, if somebody asked for it while the lease was held:
+        the finisher that was called then has gone away."""
+        export = self._tools.store.find(export_id)
+        if export is not None and export.stop is not None:
+            self._tools.signals.finish(export_id)
+        else:
+            self._tools.signals.prepare(export_id, failures=failures, delay_s=wait_s)
 
     # -- the plan ------------------------------------------------------------------------------------------------
 
@@ -183,7 +194,9 @@ class Preparer:
         export, destination = self._begin(export_id)
         matching = destination.data_matching
         assert matching is not None  # noqa: S101 - checked by _begin
-        sources = self._pin(export, destination)
+        export = self._pin(export, destination)
+        sources, segments = export.sources, [source.name for source in export.sources]
+        self._skip_if_unchanged(export, destination)
 
         looked_at = self._tools.monotonic()
 
@@ -198,15 +211,17 @@ class Preparer:
         with _profiles() as (profiles, work_dir):
             for source in sources:
                 profiles.load(self._tools.reader, source, fields, check)
-            self._check_limit(export_id, profiles, profiles.match(), [source.name for source in sources])
+            remember_rows(self._tools.store.documents, sources, profiles.rows)
+            self._check_limit(export, destination, profiles)
             check()
-            audience = self._ask_mailchimp(destination, matching, fields, [source.name for source in sources])
+            audience = self._ask_mailchimp(destination, matching, fields, segments, check)
             profiles.check_values(audience.values)
             profiles.suppress(audience.archived)
             counts = profiles.counts(audience.tags)
+            remember_members(self._tools.store.documents, destination, sources, counts.books.members)
             attempt = self._tools.new_id()
             plan = self._new_plan(export_id, destination, attempt, counts, audience.tag_ids)
-            self._write(plan, profiles, audience, work_dir, check)
+            self._write(plan, profiles, audience, destination.member_status, work_dir, check)
         return self._tools.store.publish(plan)
 
     def _begin(self, export_id: str) -> tuple[Export, Destination]:
@@ -224,8 +239,10 @@ class Preparer:
             raise Impossible(problems.already_running(), Status.SKIPPED)
         found = self._tools.destinations.find(export.destination_id)
         if found is None or found.destination.removal is not None:
-            raise Impossible(problems.removed())
+            raise Impossible(problems.removed(), Status.CANCELED)
         destination = found.destination
+        if destination.consent.withdrawn_at is not None:
+            raise Impossible(problems.consent_withdrawn(destination.consent.withdrawn_by), Status.CANCELED)
         steps = destination.missing_steps()
         if steps:
             raise Impossible(problems.not_ready(steps))
@@ -236,29 +253,41 @@ class Preparer:
         if export is None or export.stop is not None:
             raise _StopRequested
 
-    def _pin(self, export: Export, destination: Destination) -> Sequence[PinnedSegment]:
-        """The version of the source that this export reads: fixed at the first attempt and recorded."""
+    def _pin(self, export: Export, destination: Destination) -> Export:
+        """The export with the version of the source that it reads: fixed at the first attempt and recorded."""
         if export.sources:
-            return export.sources
+            return export
         pinned = self._tools.catalog.pin(destination.segments)
 
         def show(newest: Export) -> None:
             newest.sources = list(newest.sources or pinned)
 
         changed = self._tools.store.change(export.id, show)
-        return changed.sources if changed else pinned
+        if changed is None:
+            raise _StopRequested
+        return changed
 
-    def _check_limit(self, export_id: str, profiles: Profiles, members: int, segments: Sequence[str]) -> None:
+    def _skip_if_unchanged(self, export: Export, destination: Destination) -> None:
+        """A scheduled export has nothing to do where the audience has the same data already."""
+        if export.trigger != "scheduled":
+            return
+        since = unchanged_since(self._tools.store, export, fingerprints.of_configuration(destination))
+        if since is not None:
+            raise Impossible(problems.unchanged(since), Status.SKIPPED)
+
+    def _check_limit(self, export: Export, destination: Destination, profiles: Profiles) -> None:
+        members = profiles.match()
         if members <= self._max_profiles:
             return
         profiles.suppress(())
-        counts = profiles.counts(segments)
+        counts = profiles.counts([source.name for source in export.sources])
+        remember_members(self._tools.store.documents, destination, export.sources, members)
 
-        def show(export: Export) -> None:
-            export.books = counts.books.model_copy(update={"not_sent": members})
-            export.segments, export.invalid_reasons = counts.segments, counts.invalid_reasons
+        def show(newest: Export) -> None:
+            newest.books = counts.books.model_copy(update={"not_sent": members})
+            newest.segments, newest.invalid_reasons = counts.segments, counts.invalid_reasons
 
-        self._tools.store.change(export_id, show)
+        self._tools.store.change(export.id, show)
         each = ", ".join(f"{count.name} {count.tagged:,}" for count in counts.segments)
         raise Impossible(
             Problem(
@@ -271,7 +300,12 @@ class Preparer:
     # -- Mailchimp -----------------------------------------------------------------------------------------------
 
     def _ask_mailchimp(
-        self, destination: Destination, matching: DataMatching, fields: Sequence[str], segments: Sequence[str]
+        self,
+        destination: Destination,
+        matching: DataMatching,
+        fields: Sequence[str],
+        segments: Sequence[str],
+        check: Callable[[], None],
     ) -> _Audience:
         """Check the audience, read its merge fields, and find or create the tags, over one connection."""
         sign_in, audience = destination.sign_in, destination.audience
@@ -282,6 +316,7 @@ class Preparer:
                 client.audience(audience.id)
                 values = _values(matching, fields, client.merge_fields(audience.id))
                 archived = client.archived(audience.id)
+                check()  # thousands of archived contacts take a while
                 tags = _tags(client, audience.id, segments)
         except SignInRefused as error:
             self._tools.sign_ins.refused(destination.id, sign_in.secret_name, error.message)
@@ -295,6 +330,7 @@ class Preparer:
         plan: Plan,
         profiles: Profiles,
         audience: _Audience,
+        member_status: MemberStatus,
         work_dir: Path,
         check: Callable[[], None],
     ) -> None:
@@ -302,7 +338,8 @@ class Preparer:
         documents = self._tools.store.documents
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             uploads: deque[Future[str]] = deque()
-            for place, number, pack in _packs(profiles.bodies(audience.values, audience.tags), len(plan.lanes)):
+            bodies = profiles.bodies(audience.values, audience.tags, member_status)
+            for place, number, pack in _packs(bodies, len(plan.lanes)):
                 name = names.pack(plan.export_id, plan.attempt, plan.lanes[place], number)
                 uploads.append(pool.submit(documents.write, name, pack))
                 while len(uploads) > _UPLOADS_AHEAD:
@@ -337,6 +374,7 @@ class Preparer:
             api_root=sign_in.api_root,
             secret_name=sign_in.secret_name,
             attempt=attempt,
+            configuration=fingerprints.of_configuration(destination),
             lanes=tuple(lanes),
             members=members,
             batches=batches,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from shared.exports.model import Problem
 from shared.mailchimp import MailchimpError
@@ -51,6 +52,28 @@ def already_running() -> Problem:
         code="exportRunning",
         message="Another export of this destination was running.",
         action="Wait until it has ended, then export again.",
+    )
+
+
+def unchanged(since: datetime) -> Problem:
+    """A scheduled export that has nothing to tell Mailchimp; ``since``: when the same data were last exported."""
+    return Problem(
+        code="unchanged",
+        message=(
+            "Neither the segments nor the configuration have changed since their data were last exported,"
+            f" on {since.astimezone(UTC):%Y-%m-%d at %H:%M} UTC. Nothing was sent."
+        ),
+        action="Nothing to do. Export on demand to send everything again.",
+    )
+
+
+def consent_withdrawn(by: str | None) -> Problem:
+    """The consent went while the export was being started."""
+    who = f" by {by}" if by else ""
+    return Problem(
+        code="consentWithdrawn",
+        message=f"The consent to data privacy and compliance was withdrawn{who}.",
+        action="Agree to it again at the destination, then export again.",
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import duckdb
 
+from shared.destinations.model import MemberStatus
 from shared.exports.merge_values import MergeValue
 from shared.exports.model import MEMBERS_PER_BATCH, Books, SegmentCount
 from shared.segments.formats import PinnedSegment
@@ -222,10 +223,16 @@ class Profiles:
 
     # -- what is sent --------------------------------------------------------------------------------------------
 
-    def bodies(self, values: Sequence[MergeValue], tags: Sequence[str]) -> Iterator[tuple[int, bytes]]:
-        """Finished request bodies of up to 500 members by batch number, in order."""
+    def bodies(
+        self,
+        values: Sequence[MergeValue],
+        tags: Sequence[str],
+        member_status: MemberStatus = MemberStatus.SUBSCRIBED,
+    ) -> Iterator[tuple[int, bytes]]:
+        """Finished request bodies of up to 500 members by batch number, in order. ``member_status`` is for those whom
+        the audience does not know."""
         self._write_tag_sets(tags)
-        member = self._member_json(values)
+        member = self._member_json(values, member_status)
         step = _BATCHES_PER_QUERY * MEMBERS_PER_BATCH
         for start in range(0, self._count("members"), step):
             rows = self._all(f"""
@@ -236,13 +243,13 @@ class Profiles:
             for batch, members in rows:
                 yield int(batch), f'{{"members":[{members}],"update_existing":true}}'.encode()
 
-    def _member_json(self, values: Sequence[MergeValue]) -> str:
+    def _member_json(self, values: Sequence[MergeValue], member_status: MemberStatus) -> str:
         """SQL for one member. ``status_if_new`` and never ``status``: nobody who left is subscribed again."""
         pairs = ", ".join(f"{quote_literal(json.dumps(v.tag) + ':')} || ({v.json})" for v in values)
         merge_fields = f"concat_ws(',', {pairs})" if pairs else "''"
         return (
             f"'{{\"email_address\":' || to_json(trim(s.c0, {quote_literal(_BLANKS)}))"
-            f' || \',"status_if_new":"subscribed","merge_fields":{{\' || {merge_fields}'
+            f' || \',"status_if_new":"{member_status.value}","merge_fields":{{\' || {merge_fields}'
             " || '},\"tags\":' || t.tags || '}'"
         )
 
@@ -294,6 +301,11 @@ class Profiles:
                     SELECT n, {quote_literal(ARCHIVED)}, NULL FROM people JOIN suppressed USING (address)
                 ) o JOIN source s ON s.rowid = o.n ORDER BY o.n
             ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)""")
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """How many rows each segment has, in the order of loading."""
+        return self._rows
 
     @property
     def files(self) -> Sequence[str]:

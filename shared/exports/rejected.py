@@ -14,18 +14,18 @@ import duckdb
 
 from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, RejectedRow
 from shared.exports.profiles import ARCHIVED, FIELD_INVALID, INVALID_ADDRESS
+from shared.exports.rejected_header import BYTE_ORDER_MARK, COLUMNS, NONE_REJECTED
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
 
-_COLUMNS: Final = ("segment", "file", "row", "email", "foundBy", "code", "field", "message", "action", "retryable")
 _FORMULA: Final = r"^[=+\-@\t\r\n|%＝＋－＠]"
 _REPAIR_AT_SOURCE: Final = "Correct the value at the source, then export again."
 
 
 def write_none_rejected(documents: Documents, export_id: str) -> None:
     """Write a ``rejected.csv`` without lines: nobody was looked at, so nobody was refused."""
-    documents.write(names.rejected(export_id), b"\xef\xbb\xbf" + ",".join(_COLUMNS).encode() + b"\n")
+    documents.write(names.rejected(export_id), NONE_REJECTED)
 
 
 def write_rejected(
@@ -47,7 +47,7 @@ def write_rejected(
     with duckdb.connect(config={"memory_limit": "256MB", "threads": 2}) as connection:
         _write_lookups(connection, export, plan, work_dir)
         _write_refused(connection, rejected, work_dir)
-        cells = ", ".join(_harmless(column) for column in _COLUMNS)
+        cells = ", ".join(_harmless(column) for column in COLUMNS)
         connection.execute(f"""
             COPY (
                 SELECT {cells} FROM (
@@ -64,7 +64,7 @@ def write_rejected(
                     LEFT JOIN segments s ON s.number = m.segment LEFT JOIN files f ON f.number = m.file
                 ) ORDER BY part, place
             ) TO {quote_literal(str(target))} (FORMAT csv, HEADER)""")
-    documents.write(names.rejected(export.id), b"\xef\xbb\xbf" + target.read_bytes())
+    documents.write(names.rejected(export.id), BYTE_ORDER_MARK + target.read_bytes())
 
 
 def _write_lookups(connection: duckdb.DuckDBPyConnection, export: Export, plan: Plan, work_dir: Path) -> None:

@@ -1,12 +1,14 @@
-"""What the API and the schedule ask of exports: start, look, cancel, fetch the rejected profiles."""
+"""What the API and the schedule ask of exports: start, skip, look, cancel, fetch the rejected profiles."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal
+from itertools import islice
+from typing import Final
 
 from shared import log
 from shared.destinations.model import Destination
@@ -18,13 +20,19 @@ from shared.exports.errors import (
     RejectedExpired,
     RejectedNotReady,
 )
-from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
+from shared.exports.history import ExportFilter, History
+from shared.exports.model import ENDED, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
+from shared.exports.records import ExportRecords
+from shared.exports.rejected_header import NONE_REJECTED
 from shared.exports.signals import Signals
 from shared.exports.store import CurrentExport, ExportStore
 from shared.exports.view import ExportView, Progress, view_of
 from shared.people import Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists
+
+_ERASES_AT_ONCE: Final = 8
+_EVERYTHING: Final = ExportFilter()
 
 
 class ExportService:
@@ -34,12 +42,15 @@ class ExportService:
         self,
         store: ExportStore,
         signals: Signals,
+        records: ExportRecords,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
+        self._history = History(store.documents)
         self._signals = signals
+        self._records = records
         self._now = now
         self._new_id = new_id
 
@@ -49,7 +60,7 @@ class ExportService:
         self,
         destination: Destination,
         *,
-        trigger: Literal["onDemand", "scheduled"],
+        trigger: Trigger,
         requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView:
@@ -57,47 +68,90 @@ class ExportService:
 
         The export is written before it takes the destination's place, and the place is taken before the message is
         sent: after a crash in between, the sweeper completes or ends what is there. Raises DestinationNotReady and
-        ExportRunning.
+        ExportRunning; a refused start uses up no key.
         """
-        export_id = self._export_id(destination.id, idempotency_key)
-        known = self._store.find(export_id)
+        reserved = self._reserved(destination.id, idempotency_key)
+        known = self._store.find(reserved) if reserved is not None else None
         if known is not None:
             return self._view(known)
         steps = destination.missing_steps()
         if steps:
             raise DestinationNotReady(steps)
         running = self._store.running(destination.id)
-        if running is not None and running != export_id:
+        if running is not None and running != reserved:
             raise ExportRunning(running)
-        export = Export(
+        export = self._new_export(destination, trigger, requested_by, self._reserve(destination.id, idempotency_key))
+        if not self._store.create(export) and self._find(export.id).ended:
+            return self.get(export.id)  # somebody else with the same key has put it on record as skipped meanwhile
+        holder = self._store.claim(destination.id, export.id)
+        # One of the schedule stays, and prepare ends it as Skipped: another instance may have counted on it already.
+        if holder != export.id and trigger == "onDemand":
+            self._store.withdraw(export)
+            raise ExportRunning(holder)
+        self._records.started(export)
+        self._signals.prepare(export.id)
+        log.event("export.queued", export=export.id, destination=destination.id, trigger=trigger)
+        return self.get(export.id)
+
+    def record_skipped(
+        self,
+        destination: Destination,
+        *,
+        trigger: Trigger,
+        requested_by: Person,
+        idempotency_key: str,
+        problem: Problem,
+    ) -> ExportView:
+        """Put an export into the history that was due and was not made because of ``problem``; or return the one that
+        the same key stands for already.
+
+        It has ended from the beginning, so it never takes the destination's place. It is written last but for its
+        record; what a crash leaves out after that, the sweeper makes up for.
+        """
+        export_id = self._reserve(destination.id, idempotency_key)
+        known = self._store.find(export_id)
+        if known is not None:
+            return self._view(known)
+        export = self._new_export(destination, trigger, requested_by, export_id)
+        export.status, export.problem, export.ended_at = Status.SKIPPED, problem, export.created_at
+        with suppress(AlreadyExists):
+            self._store.documents.create(names.rejected(export_id), NONE_REJECTED)
+        self._store.create(export)
+        stored = self._find(export_id)
+        if stored.status is Status.SKIPPED:  # else somebody with the same key was faster, and has started it
+            self._records.ended(stored)
+            self._store.documents.delete(names.active(export_id))
+            log.event("export.skipped", export=export_id, destination=destination.id, code=problem.code)
+        return self._view(stored)
+
+    def _new_export(self, destination: Destination, trigger: Trigger, requested_by: Person, export_id: str) -> Export:
+        return Export(
             id=export_id,
             destination_id=destination.id,
             destination_name=destination.display_name,
             trigger=trigger,
             requested_by=requested_by.name,
             requested_by_id=requested_by.id,
-            created_at=self._now(),
+            created_at=time_of(export_id),
         )
-        self._store.create(export)
-        holder = self._store.claim(destination.id, export_id)
-        if holder != export_id:
-            self._store.withdraw(export_id)
-            raise ExportRunning(holder)
-        self._signals.prepare(export_id)
-        log.event("export.queued", export=export_id, destination=destination.id, trigger=trigger)
-        return self.get(export_id)
 
-    def _export_id(self, destination_id: str, idempotency_key: str | None) -> str:
-        """A new ID, or the one that ``idempotency_key`` stands for at this destination. IDs sort by time."""
-        new = f"{self._now():%Y%m%dT%H%M%S%fZ}-{self._new_id()}"
+    def _reserved(self, destination_id: str, idempotency_key: str | None) -> str | None:
+        """The ID that the key stands for at this destination, if it was used before."""
+        if idempotency_key is None:
+            return None
+        found = self._store.documents.read(_key_name(destination_id, idempotency_key))
+        return CurrentExport.from_bytes(found.data).export_id if found else None
+
+    def _reserve(self, destination_id: str, idempotency_key: str | None) -> str:
+        """A new ID, or the one that ``idempotency_key`` stands for at this destination from now on."""
+        new = new_id(self._now(), self._new_id())
         if idempotency_key is None:
             return new
-        name = names.idempotency(destination_id, hashlib.sha256(idempotency_key.encode()).hexdigest())
         with suppress(AlreadyExists):
-            self._store.documents.create(name, CurrentExport(export_id=new).to_bytes())
+            content = CurrentExport(export_id=new).to_bytes()
+            self._store.documents.create(_key_name(destination_id, idempotency_key), content)
             return new
-        found = self._store.documents.read(name)
-        return CurrentExport.from_bytes(found.data).export_id if found else new
+        return self._reserved(destination_id, idempotency_key) or new
 
     # -- look ----------------------------------------------------------------------------------------------------
 
@@ -105,20 +159,15 @@ class ExportService:
         """The export as it stands. Raises ExportNotFound."""
         return self._view(self._find(export_id))
 
-    def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
-    ) -> list[ExportView]:
-        """The newest exports first, at most ``top``; without progress, which costs a listing each."""
-        found: list[ExportView] = []
-        for export_id in self._store.newest():
-            if len(found) >= top:
-                break
-            export = self._store.find(export_id)
-            if export is None or (destination_id is not None and export.destination_id != destination_id):
-                continue
-            if status is None or export.status is status:
-                found.append(view_of(export, None, self._now()))
-        return found
+    def list(self, wanted: ExportFilter = _EVERYTHING, *, before: str | None = None, top: int = 50) -> list[ExportView]:
+        """The newest wanted exports first, at most ``top``, from behind the ID ``before``; without progress, which
+        costs a listing each."""
+        found = self._history.newest_first(wanted, before, at_once=top)
+        return [view_of(export, None, self._now()) for export in islice(found, top)]
+
+    def running_of(self, destination_id: str) -> str | None:
+        """The ID of the destination's export that has not ended, if there is one."""
+        return self._store.running(destination_id)
 
     def rejected(self, export_id: str) -> bytes:
         """The rejected profiles as CSV. Raises ExportNotFound, RejectedNotReady and RejectedExpired."""
@@ -175,7 +224,7 @@ class ExportService:
         export = self._find(export_id)
         if export.ended:
             raise ExportEnded(export_id, export.status)
-        self._stop(export_id, Problem(code="canceled", message=f"Canceled by {requested_by.name}."))
+        self._stop(export_id, Problem(code="canceled", message=f"Canceled by {requested_by.name}."), requested_by)
         return self.get(export_id)
 
     def stop_for_destination(self, destination_id: str, reason: str, code: str = "destinationRemoved") -> None:
@@ -184,7 +233,27 @@ class ExportService:
         if running is not None:
             self._stop(running, Problem(code=code, message=reason))
 
-    def _stop(self, export_id: str, problem: Problem) -> None:
-        self._store.request_stop(export_id, Stop(status=Status.CANCELED, problem=problem, at=self._now()))
+    def _stop(self, export_id: str, problem: Problem, by: Person | None = None) -> None:
+        stop = Stop(status=Status.CANCELED, problem=problem, at=self._now(), by=by)
+        asked = self._store.request_stop(export_id, stop)
+        if asked is not None:
+            self._records.cancel_requested(asked)
         self._signals.finish(export_id)  # an export that is not being sent ends at once; else the last lane ends it
         log.event("export.stopRequested", export=export_id, code=problem.code)
+
+    # -- erase ---------------------------------------------------------------------------------------------------
+
+    def erase_data(self, destination_id: str) -> int:
+        """Delete what the destination's ended exports hold of profiles, and keep the exports; returns how many
+        exports had something left. Their rejected profiles are answered as expired from now on."""
+        wanted = ExportFilter(destination_id=destination_id, statuses=ENDED)
+        runs = [names.run(found.id) for found in self._history.newest_first(wanted)]
+        with ThreadPoolExecutor(_ERASES_AT_ONCE, thread_name_prefix="erase") as pool:
+            erased = sum(map(bool, pool.map(self._store.documents.delete_all, runs)))
+        self._store.documents.delete(names.succeeded(destination_id))
+        log.event("exports.erased", destination=destination_id, exports=erased)
+        return erased
+
+
+def _key_name(destination_id: str, idempotency_key: str) -> str:
+    return names.idempotency(destination_id, hashlib.sha256(idempotency_key.encode()).hexdigest())

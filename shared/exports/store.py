@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.exports.history import metadata_of
 from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
@@ -57,18 +58,25 @@ class ExportStore:
     # -- the export's document ---------------------------------------------------------------------------------
 
     def create(self, export: Export) -> bool:
-        """Write a new export; False when it is there already."""
+        """Write a new export, after its markers; False when it is there already."""
         self.documents.write(names.active(export.id), b"")
+        self.documents.write(names.export_of(export.destination_id, export.id), b"")
+        data = export.to_bytes()
         try:
-            self.documents.create(names.export(export.id), export.to_bytes())
+            self.documents.create(names.export(export.id), data, metadata_of(data))
         except AlreadyExists:
             return False
         return True
 
-    def withdraw(self, export_id: str) -> None:
+    def withdraw(self, export: Export) -> None:
         """Take back an export that found its destination's place taken: it never started."""
+        self.delete(export.id, export.destination_id)
+        self.documents.delete(names.active(export.id))
+
+    def delete(self, export_id: str, destination_id: str) -> None:
+        """Delete an export from the history."""
         self.documents.delete(names.export(export_id))
-        self.documents.delete(names.active(export_id))
+        self.documents.delete(names.export_of(destination_id, export_id))
 
     def find(self, export_id: str) -> Export | None:
         found = self.documents.read(names.export(export_id))
@@ -82,7 +90,7 @@ class ExportStore:
             change(export)
             return export.to_bytes()
 
-        data = self.documents.update(names.export(export_id), rewrite)
+        data = self.documents.update(names.export(export_id), rewrite, metadata_of)
         return Export.from_bytes(data) if data else None
 
     def move(self, export_id: str, to: Status, also: Callable[[Export], None] | None = None) -> Export | None:
@@ -97,10 +105,10 @@ class ExportStore:
         return self.change(export_id, step)
 
     def request_stop(self, export_id: str, stop: Stop) -> Export | None:
-        """Ask a running export to end early. The first request counts."""
+        """Ask a running export to end early. The first request counts, and none once its end has begun."""
 
         def ask(export: Export) -> None:
-            if export.stop is None and not export.ended:
+            if export.stop is None and not export.ended and export.status is not Status.FINISHING:
                 export.stop = stop
 
         return self.change(export_id, ask)
@@ -108,14 +116,6 @@ class ExportStore:
     def fail(self, export_id: str, problem: Problem) -> Export | None:
         """Ask a running export to end as Failed because of ``problem``."""
         return self.request_stop(export_id, Stop(status=Status.FAILED, problem=problem, at=self._clock()))
-
-    def newest(self) -> Iterator[str]:
-        """IDs of all exports, the newest first (IDs begin with the time)."""
-        ids = [
-            entry.name.removeprefix(names.EXPORTS_PREFIX).removesuffix(".json")
-            for entry in self.documents.list(names.EXPORTS_PREFIX)
-        ]
-        return reversed(ids)
 
     def active(self) -> Iterator[ActiveExport]:
         """Exports that have not ended, or whose start or end was cut off."""

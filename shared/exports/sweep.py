@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shared import log
+from shared.exports.history import History
 from shared.exports.lanes import LaneRest
 from shared.exports.model import Export, Plan
 from shared.exports.signals import Signals
@@ -39,6 +40,7 @@ class Sweeper:
         self._tools = tools
         self._max_connections = max_connections
         self._retention = retention
+        self._documents = tools.store.documents
 
     def sweep(self) -> None:
         """One round over all exports that have not ended."""
@@ -49,7 +51,7 @@ class Sweeper:
             if export is not None:
                 self._drive(export)
             elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
-                self._tools.store.documents.delete(names.active(active.id))
+                self._documents.delete(names.active(active.id))
 
     def _drive(self, export: Export) -> None:
         plan = self._tools.store.plan(export.id)
@@ -66,8 +68,9 @@ class Sweeper:
     def _drive_lanes(self, export: Export, plan: Plan) -> None:
         store = self._tools.store
         open_lanes = set(plan.lanes) - store.ended_lanes(export.id)
-        if not open_lanes:
+        if not open_lanes or export.stop is not None:  # a stopped one need not wait for lanes that rest
             self._tools.signals.finish(export.id)
+        if not open_lanes:
             return
         if not store.documents.exists(names.open_export(plan.account_id, plan.export_id)):
             self._tools.signals.prepare(export.id)  # the plan was made, but nobody was told
@@ -84,21 +87,22 @@ class Sweeper:
                 self._tools.signals.wake(plan.account_id, connection)
 
     def expire(self) -> int:
-        """Delete the profiles of exports that ended longer ago than the retention; returns how many exports.
+        """Delete the exports that ended longer ago than the retention, with all they hold; returns how many.
 
-        The exports themselves, which hold none, stay in the history twice as long.
+        The data go first: what a crash leaves is found again by its export. Keys, counts and the like, which only speed
+        something up or keep something from being done twice, go when they are as old. Audit records stay.
         """
         expired = 0
-        for export_id in reversed(list(self._tools.store.newest())):
-            export = self._tools.store.find(export_id)
-            if export is None or export.ended_at is None:
-                continue
-            if self._tools.now() - export.ended_at < self._retention:
-                break
-            expired += bool(self._tools.store.documents.delete_all(names.run(export_id)))
-            if self._tools.now() - export.ended_at > 2 * self._retention:
-                self._tools.store.documents.delete(names.export(export_id))
-        for entry in list(self._tools.store.documents.list(names.IDEMPOTENCY_PREFIX)):
-            if self._tools.now() - entry.changed_at > self._retention:
-                self._tools.store.documents.delete(entry.name)
+        for export in list(History(self._documents).oldest_first()):
+            if export.ended_at is not None and self._is_old(export.ended_at):
+                self._documents.delete_all(names.run(export.id))
+                self._tools.store.delete(export.id, export.destination_id)
+                expired += 1
+        for prefix in (names.IDEMPOTENCY_PREFIX, names.COUNTS_PREFIX, names.SUCCEEDED_PREFIX):
+            for entry in list(self._documents.list(prefix)):
+                if self._is_old(entry.changed_at):
+                    self._documents.delete(entry.name)
         return expired
+
+    def _is_old(self, moment: datetime) -> bool:
+        return self._tools.now() - moment > self._retention

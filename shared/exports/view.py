@@ -24,7 +24,11 @@ class Progress(JsonDocument):
 
 
 class ExportView(JsonDocument):
-    """One export as the API answers it."""
+    """One export as the API answers it.
+
+    ``requested_by``: who started it, or ``schedule``. ``sources``: the version of each segment that was read.
+    ``seconds``: from ``created_at`` to its end, or to now. ``problem``: why it stopped, waits or was skipped.
+    """
 
     id: str
     destination_id: str
@@ -54,7 +58,7 @@ class ExportView(JsonDocument):
 
 def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportView:
     """The view of ``export``; ``seconds`` runs until now while it has not ended."""
-    problem = export.stop.problem if export.stop is not None else export.problem
+    problem = export.stop.problem if export.stop is not None and not export.ended else export.problem
     return ExportView(
         **export.model_dump(include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem"}),
         ended=export.ended,

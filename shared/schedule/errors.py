@@ -1,7 +1,8 @@
 """Errors of the schedule.
 
 ScheduleError
- └ ScheduleInvalid   days, times or time zone cannot be kept
+ ├ ScheduleInvalid   days, times or time zone cannot be kept
+ └ ScheduleChanged   somebody else changed it since it was read
 """
 
 from __future__ import annotations
@@ -21,3 +22,14 @@ class ScheduleInvalid(ScheduleError):
     def __init__(self, message: str, target: str) -> None:
         super().__init__(message)
         self.target = target
+
+
+class ScheduleChanged(ScheduleError):
+    """Raised when the version that the change was made for is no longer the newest."""
+
+    code = "scheduleChanged"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The schedule was changed by somebody else in the meantime. Read it again and repeat your change."
+        )

@@ -1,19 +1,69 @@
-"""The schedule of all destinations, as it is stored and answered."""
+"""The schedule of all destinations and what has run by it: as it is stored, and as it is answered."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from shared.schedule.rules import Rule
+from pydantic import Field
+
+from shared.audit.model import AuditRecord
+from shared.schedule.rules import Rule, ScheduleMode
+from shared.storage.json_documents import JsonDocument
+
+ALL: Final = "*"
+"""Stands for all destinations; the ID of one has letters, digits and hyphens."""
 
 
 class StoredSchedule(Rule):
-    """The schedule as it is stored at ``schedule.json`` and answered. ``next_run_at`` is null while it is off."""
+    """The schedule as it is stored at ``schedule.json``. ``updated_at``: since when it is as it is; None: never set.
+
+    ``last_change`` is the record of the change that made this version: it is stored with the change, and then copied
+    to the audit log.
+    """
 
     is_active: bool = False
     time_zone: str = "UTC"
     times: tuple[str, ...] = ("00:00",)
-    last_run_at: datetime | None = None
-    next_run_at: datetime | None = None
     updated_at: datetime | None = None
     updated_by: str | None = None
+    last_change: AuditRecord | None = None
+
+    def rule(self) -> Rule:
+        return Rule.model_validate(self.model_dump(include=set(Rule.model_fields)))
+
+
+class ScheduleRuns(JsonDocument):
+    """When each destination ran last by its schedule, by its ID; stored at ``schedule-runs.json``. Under ``ALL``: when
+    the schedule of all destinations did.
+
+    What runs next is not stored. It follows from this, the rule, and since when the rule holds; so a new rule needs no
+    second write that a crash could keep from following the first.
+    """
+
+    last_run_at: dict[str, datetime] = Field(default_factory=dict)
+
+
+class ScheduleView(Rule):
+    """The schedule of all destinations. ``nextRuns`` are the next five runs (UTC), none while it is off."""
+
+    is_active: bool
+    next_runs: tuple[datetime, ...]
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    updated_at: datetime | None
+    updated_by: str | None
+
+
+class DestinationScheduleView(JsonDocument):
+    """When one destination is exported by itself.
+
+    ``rule`` is the one in force: its own, or that of all destinations while that one is active. ``nextRuns`` are the
+    next five runs (UTC), none while no rule is in force or the destination is disabled.
+    """
+
+    mode: ScheduleMode
+    rule: Rule | None
+    next_runs: tuple[datetime, ...]
+    next_run_at: datetime | None
+    last_run_at: datetime | None

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-_LONGEST_WAIT_DAYS = 9
-"""From any moment the same weekday comes within seven days, wherever in the world "today" is; two to spare."""
+_DAYS_AHEAD = 9
+"""The same weekday comes again after seven days, and what of today is over is tried first; one to spare."""
 
 
 def next_run(after: datetime, zone: ZoneInfo, weekdays: Collection[int], times: Sequence[time]) -> datetime:
@@ -16,10 +16,10 @@ def next_run(after: datetime, zone: ZoneInfo, weekdays: Collection[int], times: 
     ``weekdays``: Monday is 0; empty means every day. A time that the clock leaves out in spring runs at the moment
     the clock jumps; a time that the clock shows twice in autumn runs the first time only.
     """
-    start = after.astimezone(zone).date() - timedelta(days=2)
-    days = (start + timedelta(days=number) for number in range(_LONGEST_WAIT_DAYS + 4))
-    runs = (run for day in days for run in _runs_of(day, zone, weekdays, times))
-    return min(run for run in runs if run > after)
+    today = after.astimezone(zone).date()
+    days = (today + timedelta(days=number) for number in range(_DAYS_AHEAD))
+    # What comes later on the wall never runs earlier, so the first that is not over is the one.
+    return next(run for day in days for run in _runs_of(day, zone, weekdays, sorted(times)) if run > after)
 
 
 def _runs_of(day: date, zone: ZoneInfo, weekdays: Collection[int], times: Sequence[time]) -> Iterator[datetime]:

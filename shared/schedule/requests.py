@@ -47,7 +47,7 @@ class RuleRequest(Request):
     time_zone: Annotated[str, Field(min_length=1, max_length=64)]
 
     def checked(self) -> Rule:
-        """The rule with its times and days in order. Raises ScheduleInvalid."""
+        """The rule with its times and days in order, its time zone by its IANA name. Raises ScheduleInvalid."""
         frequency = self.frequency or ("weekly" if self.days else "daily")
         if (frequency == "weekly") != bool(self.days):
             fault = "A weekly schedule needs days." if not self.days else "A daily schedule takes no days."
@@ -76,4 +76,7 @@ class DestinationScheduleRequest(Request):
         """Raises ScheduleInvalid."""
         if (self.mode is ScheduleMode.OWN) != (self.rule is not None):
             raise ScheduleInvalid("A rule goes with ownSchedule, and only with that.", "schedule.rule")
-        return DestinationSchedule(mode=self.mode, rule=self.rule.checked() if self.rule else None)
+        try:
+            return DestinationSchedule(mode=self.mode, rule=self.rule.checked() if self.rule else None)
+        except ScheduleInvalid as error:
+            raise ScheduleInvalid(str(error), f"schedule.rule.{error.target}") from error

@@ -1,18 +1,17 @@
-"""Starts the exports of all ready destinations: "Export" above the list, and every scheduled refresh."""
+"""Starts exports: of all ready destinations on demand ("Export" above the list), and those that are due."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from shared.destinations.model import Destination
 from shared.exports.errors import DestinationNotReady, ExportError, ExportRunning
+from shared.exports.model import Problem, Trigger
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.storage.json_documents import JsonDocument
-
-Trigger = Literal["onDemand", "scheduled"]
 
 
 class StartsExports(Protocol):
@@ -26,6 +25,23 @@ class StartsExports(Protocol):
         requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView: ...
+
+
+class RecordsSkipped(StartsExports, Protocol):
+    """And the part that notes an export that was due and cannot run."""
+
+    def record_skipped(
+        self,
+        destination: Destination,
+        *,
+        trigger: Trigger,
+        requested_by: Person,
+        idempotency_key: str,
+        problem: Problem,
+    ) -> ExportView:
+        """An export that has ended as Skipped because of ``problem``; or the one that the same key stands for already,
+        whether it was started or skipped."""
+        ...
 
 
 class SkippedDestination(JsonDocument):
@@ -80,3 +96,35 @@ def start_all(
         else:
             started.exports.append(export)
     return started
+
+
+def start_due(
+    destination: Destination, exports: RecordsSkipped, *, requested_by: Person, idempotency_key: str
+) -> ExportView:
+    """Start the scheduled export of a destination; where it cannot start, note it as Skipped, with the reason.
+
+    Repeated with the same key it returns the same export, even if the destination has become unable to start since.
+    """
+    try:
+        return exports.start(
+            destination, trigger="scheduled", requested_by=requested_by, idempotency_key=idempotency_key
+        )
+    except DestinationNotReady as error:
+        problem = Problem(
+            code=error.code,
+            message=str(error),
+            action="Complete the destination. It is exported when it is due next, or sooner on demand.",
+        )
+    except ExportRunning as error:
+        problem = Problem(
+            code=error.code,
+            message=f"The run was due while export '{error.export_id}' of this destination was still going on.",
+            action="Nothing, unless it happens often: then let more time pass between the scheduled runs.",
+        )
+    return exports.record_skipped(
+        destination,
+        trigger="scheduled",
+        requested_by=requested_by,
+        idempotency_key=idempotency_key,
+        problem=problem,
+    )

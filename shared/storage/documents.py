@@ -20,7 +20,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobProperties, ContainerClient
+from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
 
 
 class DocumentError(Exception):
@@ -116,20 +116,27 @@ class Documents:
             self.ensure_container()
             return write()
 
-    def replace(self, name: str, data: bytes, etag: str) -> str:
-        """Write over the version ``etag`` and return the new ETag. Raises Changed."""
+    def replace(self, name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
+        """Write over the version ``etag``, its metadata too, and return the new ETag. Raises Changed."""
+        given = dict(metadata) if metadata else None
         try:
             answer = self.container.get_blob_client(name).upload_blob(
-                data, overwrite=True, etag=etag, match_condition=MatchConditions.IfNotModified
+                data, overwrite=True, etag=etag, match_condition=MatchConditions.IfNotModified, metadata=given
             )
         except (ResourceModifiedError, ResourceNotFoundError) as error:
             raise Changed(name) from error
         return str(answer["etag"])
 
-    def update(self, name: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
+    def update(
+        self,
+        name: str,
+        change: Callable[[bytes], bytes | None],
+        metadata: Callable[[bytes], Mapping[str, str]] | None = None,
+    ) -> bytes | None:
         """Read, change and write until nobody interferes; returns what is stored then, None where there is no blob.
 
         ``change`` may run more than once and must be idempotent; it returns None to leave the blob as it is.
+        ``metadata`` tells the blob's metadata from its new content.
         """
         while True:
             found = self.read(name)
@@ -139,7 +146,7 @@ class Documents:
             if wanted is None or wanted == found.data:
                 return found.data
             with suppress(Changed):
-                self.replace(name, wanted, found.etag)
+                self.replace(name, wanted, found.etag, metadata(wanted) if metadata else None)
                 return wanted
 
     def delete(self, name: str, etag: str | None = None) -> None:
@@ -174,6 +181,22 @@ class Documents:
                 metadata=dict(blob.metadata or {}),
                 leased=blob.lease.state == "leased",
             )
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names of the blobs under ``prefix``, in order; a third of the work of ``list``."""
+        try:
+            yield from self.container.list_blob_names(name_starts_with=prefix)
+        except ResourceNotFoundError:
+            return  # no container yet, so no blobs
+
+    def beginnings(self, prefix: str, end: str) -> Iterator[str]:
+        """How the names under ``prefix`` begin, up to and with the first ``end`` after it: each once, in order."""
+        try:
+            for found in self.container.walk_blobs(name_starts_with=prefix, delimiter=end):
+                if isinstance(found, BlobPrefix):
+                    yield found.name
+        except ResourceNotFoundError:
+            return  # no container yet, so no blobs
 
     def _blobs(self, prefix: str, include: str | None) -> Iterator[BlobProperties]:
         try:

@@ -15,6 +15,7 @@ FINISH_QUEUE: Final = "finish"
 QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
 
 SCHEDULE: Final = "schedule.json"
+SCHEDULE_RUNS: Final = "schedule-runs.json"
 DESTINATIONS_PREFIX: Final = "destinations/"
 DISPLAY_NAMES_PREFIX: Final = "names/"
 EXPORTS_PREFIX: Final = "exports/"
@@ -22,6 +23,8 @@ ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
 SECRETS_PREFIX: Final = "secrets/"
+SUCCEEDED_PREFIX: Final = "succeeded/"
+COUNTS_PREFIX: Final = "counts/"
 AUTHORIZATIONS_PREFIX: Final = "authorizations/"
 LOOSE_SECRETS_PREFIX: Final = "loose-secrets/"
 
@@ -60,12 +63,36 @@ def current_export(destination_id: str) -> str:
     return f"current/{destination_id}.json"
 
 
+def succeeded(destination_id: str) -> str:
+    """Names the export whose data the destination's audience has, as long as no other data were sent."""
+    return f"{SUCCEEDED_PREFIX}{destination_id}.json"
+
+
+def segment_rows(fingerprint: str) -> str:
+    """How many rows one version of a segment has."""
+    return f"{COUNTS_PREFIX}{fingerprint}.json"
+
+
+def destination_members(destination_id: str, fingerprint: str) -> str:
+    """How many people one version of the destination's segments holds."""
+    return f"{COUNTS_PREFIX}{destination_id}/{fingerprint}.json"
+
+
 def idempotency(destination_id: str, key_hash: str) -> str:
     return f"{IDEMPOTENCY_PREFIX}{destination_id}/{key_hash}.json"
 
 
 def export(export_id: str) -> str:
     return f"{EXPORTS_PREFIX}{export_id}.json"
+
+
+def exports_of(destination_id: str) -> str:
+    return f"by-destination/{destination_id}/"
+
+
+def export_of(destination_id: str, export_id: str) -> str:
+    """Marks an export as one of this destination: its history is found without looking at that of the others."""
+    return f"{exports_of(destination_id)}{export_id}"
 
 
 def active(export_id: str) -> str:

@@ -27,18 +27,22 @@ from shared.destinations.model import (
     Consent,
     DataMatching,
     Destination,
+    ExportUser,
     SignIn,
     SignInState,
 )
 from shared.exports.messages import ExportMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.view import ExportView
+from shared.people import Person
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES
 
 AUDIENCE = "a1b2c3d4e5"
+TESTER = Person(id="test", name="test")
 KEY = "sandbox-key-us1"
 ACCOUNT = "sandbox-account"
+TESTER = Person(id="tester", name="test")
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -90,23 +94,24 @@ class Engine:
             audience=ChosenAudience(id=AUDIENCE, name="Newsletter"),
             data_matching=matching or DataMatching(email="EMail", first_name="FirstName", last_name="LastName"),
             segments=tuple(segments),
+            export_user=ExportUser(id=TESTER.id, name=TESTER.name, added_at=now),
             created_at=now,
             created_by="test",
             updated_at=now,
             updated_by="test",
         )
-        self.product.destination_store.create(destination)
+        self.product.destination_store.create(destination, TESTER)
         return destination
 
     # -- driving -------------------------------------------------------------------------------------------------
 
     def start(self, destination: Destination, key: str | None = None) -> str:
-        view = self.product.exports.start(destination, trigger="onDemand", requested_by="test", idempotency_key=key)
+        view = self.product.exports.start(destination, trigger="onDemand", requested_by=TESTER, idempotency_key=key)
         return view.id
 
-    def run(self, destination: Destination, seconds: float = 60) -> ExportView:
+    def run(self, destination: Destination, seconds: float = 60, key: str | None = None) -> ExportView:
         """Start an export and work until it has ended."""
-        return self.work_until_ended(self.start(destination), seconds)
+        return self.work_until_ended(self.start(destination, key), seconds)
 
     def work_until_ended(
         self, export_id: str, seconds: float = 60, also: Callable[[], None] | None = None

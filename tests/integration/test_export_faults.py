@@ -11,7 +11,7 @@ from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import Engine, people
+from tests.integration.engine import TESTER, Engine, people
 from tests.support import wait_for
 
 SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
@@ -201,7 +201,7 @@ def test_a_canceled_export_sends_nothing_more_and_its_books_say_what_is_missing(
     worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
     worker.start()
     wait_for(lambda: engine.product.store.progress(export_id).batches > 0, "the first batch")
-    engine.product.exports.cancel(export_id, "test")
+    engine.product.exports.cancel(export_id, TESTER)
     worker.join(60)
     view = engine.product.exports.get(export_id)
     assert view.status is Status.CANCELED
@@ -214,7 +214,7 @@ def test_a_canceled_export_sends_nothing_more_and_its_books_say_what_is_missing(
 def test_a_canceled_export_that_was_not_prepared_yet_ends_at_once(engine: Engine) -> None:
     engine.write_segment("Readers", people(5))
     export_id = engine.start(engine.destination(["Readers"]))
-    engine.product.exports.cancel(export_id, "test")
+    engine.product.exports.cancel(export_id, TESTER)
     for queue, message in engine.receive([FINISH_QUEUE]):
         engine.handle(queue, message)
     assert engine.export(export_id).status is Status.CANCELED

@@ -55,12 +55,21 @@ class Api:
         self.settings = settings or read_settings(LOCAL)
         self.readiness = {"storage": True, "secretStore": True}
         self.schedule = ScheduleService(
-            self.setup.documents.as_documents(), self.setup.service, self.setup.exports, self.setup.clock
+            self.setup.documents.as_documents(),
+            self.setup.service,
+            self.setup.exports,
+            self.setup.clock,
+            audit=self.setup.audit,
+            new_id=FakeIds("schedule"),
         )
         self.app: FastAPI = create_app(
             Services(
                 settings=self.settings,
                 destinations=self.setup.service,
+                connections=self.setup.connections,
+                authorizations=self.setup.authorizations,
+                removals=self.setup.removals,
+                readiness_reports=self.setup.readiness,
                 exports=self.setup.exports,
                 segments=self.setup.segments,
                 schedule=self.schedule,
@@ -101,12 +110,18 @@ class Api:
         )
 
 
-def signed_in(roles: Sequence[str], name: str = "ada@contoso.example", role_kind: str = "roles") -> dict[str, str]:
+def signed_in(
+    roles: Sequence[str], name: str = "ada@contoso.example", role_kind: str = "roles", object_id: str = "ada-id"
+) -> dict[str, str]:
     """The header that App Service authentication adds for a user with these app roles."""
     principal = {
         "auth_typ": "aad",
         "name_typ": "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
         "role_typ": "http://schemas.microsoft.com/ws/2008/06/identity/claims/role",
-        "claims": [{"typ": "preferred_username", "val": name}, *({"typ": role_kind, "val": role} for role in roles)],
+        "claims": [
+            {"typ": "preferred_username", "val": name},
+            {"typ": "http://schemas.microsoft.com/identity/claims/objectidentifier", "val": object_id},
+            *({"typ": role_kind, "val": role} for role in roles),
+        ],
     }
     return {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(json.dumps(principal).encode()).decode()}

@@ -43,12 +43,13 @@ class FakeDocuments:
             self.metadata[name] = metadata or {}
             return self._put(name, data)
 
-    def write(self, name: str, data: bytes) -> str:
+    def write(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
         self._check()
         with self._lock:
+            self.metadata[name] = metadata or {}
             return self._put(name, data)
 
-    def replace(self, name: str, data: bytes, etag: str) -> str:
+    def replace(self, name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
         self._check()
         if self.before_replace is not None:
             interfere, self.before_replace = self.before_replace, None
@@ -56,10 +57,16 @@ class FakeDocuments:
         with self._lock:
             if name not in self.blobs or self.blobs[name][1] != etag:
                 raise Changed(name)
+            self.metadata[name] = metadata or {}
             return self._put(name, data)
 
-    def update(self, name: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
-        return Documents.update(self.as_documents(), name, change)
+    def update(
+        self,
+        name: str,
+        change: Callable[[bytes], bytes | None],
+        metadata: Callable[[bytes], Mapping[str, str]] | None = None,
+    ) -> bytes | None:
+        return Documents.update(self.as_documents(), name, change, metadata)
 
     def delete(self, name: str, etag: str | None = None) -> None:
         self._check()
@@ -83,6 +90,14 @@ class FakeDocuments:
                 data, etag = self.blobs[name]
                 shown = self.metadata.get(name, {}) if metadata else {}
                 yield Entry(name, etag, len(data), datetime(2026, 1, 1, tzinfo=UTC), shown, leased=False)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        yield from (entry.name for entry in self.list(prefix))
+
+    def beginnings(self, prefix: str, end: str) -> Iterator[str]:
+        self._check()
+        rests = [name.removeprefix(prefix) for name in sorted(self.blobs) if name.startswith(prefix)]
+        yield from dict.fromkeys(f"{prefix}{rest.split(end)[0]}{end}" for rest in rests if end in rest)
 
     def reachable(self) -> bool:
         return self.fault is None

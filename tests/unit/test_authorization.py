@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -195,9 +195,9 @@ def test_a_write_whose_answer_was_lost_is_known_again(parts: Parts) -> None:
     found = parts.authorizations.find(state, ADA)
     real = parts.documents.replace
 
-    def lose_the_answer(name: str, data: bytes, etag: str) -> str:
+    def lose_the_answer(name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
         parts.documents.replace = real  # type: ignore[method-assign]
-        real(name, data, etag)
+        real(name, data, etag, metadata)
         raise Changed(name)  # what the repeated request finds
 
     parts.documents.replace = lose_the_answer  # type: ignore[method-assign]
@@ -294,10 +294,10 @@ def test_storage_that_fails_at_the_end_does_not_turn_a_success_into_a_failure(pa
     found = parts.authorizations.find(state, ADA)
     real = parts.documents.replace
 
-    def fail_at_the_end(name: str, data: bytes, etag: str) -> str:
+    def fail_at_the_end(name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
         if name == found.name and Authorization.from_bytes(data).stage is Stage.USED:
             raise STORAGE_DOWN
-        return real(name, data, etag)
+        return real(name, data, etag, metadata)
 
     parts.documents.replace = fail_at_the_end  # type: ignore[method-assign]
     assert parts.authorizations.complete(found, "code-1").destination.sign_in.state is SignInState.CONNECTED

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.schedule.recurrence import next_run
+from tests.unit.schedule_oracle import MINUTE, Days, due_minutes
 
 BERLIN = ZoneInfo("Europe/Berlin")
-MINUTE = timedelta(minutes=1)
 
 # Zones with half-hour and two-hour jumps, jumps at midnight, negative and uneven offsets, and days that never were.
 ZONES = [
@@ -54,27 +54,7 @@ def runs(after: datetime, until: datetime, zone: ZoneInfo, days: set[int], times
     return found
 
 
-def watched_runs(
-    after: datetime, until: datetime, zone: ZoneInfo, days: set[int], times: Sequence[time]
-) -> list[datetime]:
-    """The same by watching the wall clock: a time is due when the clock first shows it or has jumped over it."""
-    shown: set[datetime] = set()
-    due = []
-    # three days ahead, so that a time which the clock shows for the second time is known
-    now = after.replace(second=0, microsecond=0) - timedelta(days=3)
-    wall = now.astimezone(zone).replace(tzinfo=None)
-    while now <= until:
-        before, wall = wall, now.astimezone(zone).replace(tzinfo=None)
-        passed = [before + MINUTE * n for n in range(1, max(1, (wall - before) // MINUTE))] if wall > before else []
-        fresh = [each for each in (*passed, wall) if each not in shown]
-        shown.update(fresh)
-        if now > after and any(each.time() in times and (not days or each.weekday() in days) for each in fresh):
-            due.append(now)
-        now += MINUTE
-    return due
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     zone=st.sampled_from(ZONES).map(ZoneInfo),
     day=st.sampled_from(ODD_DAYS) | st.dates(date(2005, 1, 1), date(2037, 12, 1)),
@@ -92,10 +72,13 @@ def test_it_runs_whenever_the_wall_clock_first_shows_the_time_or_jumps_over_it(
 ) -> None:
     after = datetime.combine(day - timedelta(days=1), time(), UTC) + MINUTE * minute
     until = after + timedelta(days=3)
-    assert runs(after, until, zone, days, times) == watched_runs(after, until, zone, days, times)
+    assert (
+        runs(after, until, zone, days, times)
+        == due_minutes(zone, after + MINUTE, until, {"it": Days(frozenset(times), frozenset(days))})["it"]
+    )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     zone=st.sampled_from(ZONES).map(ZoneInfo),
     minutes=st.integers(0, 17_000_000),
