@@ -54,7 +54,7 @@ def store() -> ExportStore:
 @pytest.fixture
 def finisher(store: ExportStore) -> Finisher:
     leases = cast("Leases", FreeLeases())
-    records = ExportRecords(AuditLog(FakeDocuments().as_documents()), lambda: END)
+    records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
     tools = FinishTools(store, cast("DestinationStore", None), leases, records, lambda: END)
     return Finisher(tools, max_connections=8)
 
