@@ -131,6 +131,7 @@ def _set_up(stack: Stack, segments: Sequence[str]) -> str:
     destination_id: str = stack.ask("POST", "/api/destinations", json=body)["id"]
     path = f"/api/destinations/{destination_id}"
     stack.ask("PUT", f"{path}/api-key", json={"apiKey": API_KEY})
+    stack.ask("PUT", f"{path}/export-user")
     stack.ask("PATCH", path, json={"audienceId": AUDIENCE_ID, "dataMatching": _MATCHING, "segments": segments})
     return destination_id
 

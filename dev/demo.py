@@ -138,6 +138,7 @@ def set_up_destination(stack: Stack, sample: SampleData, terminal: Terminal) -> 
     destination_id: str = created["id"]
     path = f"/api/destinations/{destination_id}"
     signed_in = step("PUT", f"{path}/api-key", "signed in with an API key", {"apiKey": API_KEY})
+    step("PUT", f"{path}/export-user", "added as the export user")
     audiences = step("GET", f"{path}/audiences", "audiences of the account")["value"]
     audience = next(audience for audience in audiences if audience["id"] == AUDIENCE_ID)
     types = {field["tag"]: f"{field['name']}, {field['type']}" for field in audience["mergeFields"]}
@@ -147,9 +148,11 @@ def set_up_destination(stack: Stack, sample: SampleData, terminal: Terminal) -> 
     for tag, field in {"FNAME": "FirstName", "LNAME": "LastName", **MERGE_FIELDS}.items():
         terminal.line(terminal.dim(f"          {field:<14} fills {tag:<9} ({types[tag]})"))
     names = [segment.name for segment in sample.all_segments]
-    ready = step("PATCH", path, f"segments: {', '.join(names)}", {"segments": names})
-    if not ready["ready"]:
-        raise StackError(f"The destination is not ready; still to do: {', '.join(ready['missingSteps'])}.")
+    step("PATCH", path, f"segments: {', '.join(names)}", {"segments": names})
+    report = step("GET", f"{path}/readiness", "is anything missing?")
+    if not report["ready"]:
+        missing = " ".join(check["message"] for check in report["checks"] if check["state"] == "missing")
+        raise StackError(f"The destination is not ready. {missing}")
     return destination_id
 
 

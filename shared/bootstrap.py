@@ -12,16 +12,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from shared.audit.log import AuditLog
+from shared.destinations.authorization import CALLBACK_PATH, Authorizations
 from shared.destinations.connections import Connections
+from shared.destinations.fitting import Fitting
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
+from shared.exports.counts import KnownCounts
 from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
-from shared.mailchimp import MailchimpClient
+from shared.mailchimp import MailchimpClient, OAuthApp, OAuthProvider
 from shared.mailchimp.access import MailchimpAccess
 from shared.schedule.service import ScheduleService
 from shared.secrets.open import open_secret_store
@@ -34,7 +38,7 @@ from shared.storage.names import AUDIT_CONTAINER, STATE_CONTAINER
 from shared.storage.queues import Queues
 
 if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along, the API FastAPI
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
     from starlette.types import Receive, Scope, Send
 
     from shared.exports.finish import Finisher
@@ -105,9 +109,22 @@ class Product:
             new_id=new_id,
             api_url=settings.mailchimp_api_url,
         )
-        self.destinations = DestinationService(
-            self.destination_store, self.connections, self.catalog, self.exports, clock=now, new_id=new_id
+        fitting = Fitting(self.catalog, self.connections)
+        self.authorizations = Authorizations(
+            self.documents,
+            self.destination_store,
+            self.connections,
+            self.secrets,
+            _oauth_provider(settings),
+            portal_origins=settings.portal_origins,
+            clock=now,
+            new_id=new_id,
         )
+        self.destinations = DestinationService(
+            self.destination_store, self.connections, fitting, self.exports, clock=now, new_id=new_id
+        )
+        counts = KnownCounts(self.store)
+        self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
         self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
         self.schedule = ScheduleService(
             self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
@@ -127,6 +144,13 @@ class Product:
         """
         await self.api(scope, receive, send)
 
+    @staticmethod
+    def unreadable_request() -> Response:
+        """The answer to a request whose address or headers cannot even be handed to the API."""
+        from shared.api.errors import unreadable_request
+
+        return unreadable_request()
+
     @cached_property
     def api(self) -> FastAPI:
         from shared.api.app import create_app
@@ -141,10 +165,13 @@ class Product:
                 settings=self.settings,
                 destinations=self.destinations,
                 connections=self.connections,
+                authorizations=self.authorizations,
                 removals=self.removals,
+                readiness_reports=self.readiness,
                 exports=self.exports,
                 segments=self.catalog,
                 schedule=self.schedule,
+                audit=self.audit,
                 readiness=readiness,
             )
         )
@@ -229,6 +256,19 @@ class Product:
             store=self.store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
         )
         return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
+
+
+def _oauth_provider(settings: Settings) -> OAuthProvider | None:
+    """Mailchimp's sign-in; None where the app is not registered there."""
+    if settings.mailchimp_client_id is None or settings.mailchimp_client_secret is None:
+        return None
+    app = OAuthApp(
+        settings.mailchimp_login_url,
+        settings.mailchimp_client_id,
+        settings.mailchimp_client_secret,
+        f"{settings.public_url}{CALLBACK_PATH}",
+    )
+    return OAuthProvider(app, settings.mailchimp_api_url)
 
 
 def bootstrap(settings: Settings, surroundings: Surroundings | None = None) -> Product:

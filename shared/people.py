@@ -10,13 +10,14 @@ from shared.storage.json_documents import JsonDocument
 
 
 class Person(JsonDocument):
-    """``id`` is the object ID in Entra ID, which never changes and is never given to anybody else; empty where the
-    sign-in tells none. ``name`` is for people to read: how somebody signs in, which may change."""
+    """A person or an application, as the sign-in names them. IDs of Entra ID are never given to anybody else."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
+    """The object ID in Entra ID, which never changes; empty where the sign-in tells none."""
     name: str
+    """For people to read: how somebody signs in, which may change."""
 
 
 SCHEDULE: Final = Person(id="schedule", name="schedule")

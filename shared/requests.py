@@ -28,6 +28,8 @@ PRINTABLE: Final = AfterValidator(_is_printable)
 
 
 class Request(BaseModel):
-    """The base of all request bodies."""
+    """The base of all request bodies. What stands under a property is its description in the OpenAPI document."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=False, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )

@@ -21,6 +21,23 @@ _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 _NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_ORIGIN: Final = re.compile(r"(https?)://([a-z0-9][a-z0-9.-]*|\[::1\])(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
+
+
+def origin_of(text: str) -> str | None:
+    """``text`` as browsers write an origin (lower case, no default port); None where it is no origin of a portal:
+    https, or http on this machine, and nothing behind host and port."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        return None
+    scheme, host, port = match[1].lower(), match[2].lower(), int(match[3] or 0)
+    if (scheme == "http" and host not in _LOOPBACK) or port > 65535 or (match[3] is not None and port == 0):
+        return None
+    return f"{scheme}://{host}" + (f":{port}" if port not in {0, _DEFAULT_PORTS[scheme]} else "")
+
+
 class SettingsError(ValueError):
     """Raised at start when a setting is missing or wrong; the message is one sentence that names the setting."""
 
@@ -57,6 +74,7 @@ class Settings(BaseModel):
     key_vault_url: _NonEmpty | None = Field(default=None, alias="KEY_VAULT_URL")
     local_secret_key: _NonEmpty | None = Field(default=None, alias="LOCAL_SECRET_KEY", repr=False)
     public_url: _NonEmpty = Field(default="http://127.0.0.1:7071", alias="PUBLIC_URL")
+    portal_origins: tuple[str, ...] = Field(default=(), alias="PORTAL_ORIGINS")
     max_profiles_per_export: int = Field(default=1_000_000, ge=1, alias="MAX_PROFILES_PER_EXPORT")
     export_retention_days: int = Field(default=90, ge=1, le=3650, alias="EXPORT_RETENTION_DAYS")
     lane_lease_seconds: int = Field(default=30, ge=15, le=60, alias="LANE_LEASE_SECONDS")
@@ -82,6 +100,17 @@ class Settings(BaseModel):
         if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
             raise ValueError("must use https (http is accepted only for this machine)")
         return value.rstrip("/")
+
+    @field_validator("portal_origins", mode="before")
+    @classmethod
+    def _are_origins(cls, value: str) -> tuple[str, ...]:
+        found = [origin_of(each.strip()) for each in value.split(",") if each.strip()]
+        if None in found:
+            raise ValueError(
+                "is not a list of origins, separated by commas, such as https://portal.contoso.example: https, "
+                "without a path (http is accepted only for this machine)"
+            )
+        return tuple(dict.fromkeys(origin for origin in found if origin is not None))
 
     @field_validator("segments_prefix")
     @classmethod

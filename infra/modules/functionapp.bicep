@@ -34,6 +34,9 @@ param maximumInstanceCount int
 @description('Storage account of the app.')
 param storageAccountName string
 
+@description('Services of that account that the app and its host use: blob, queue, table.')
+param storageServices array
+
 @description('Address of the container that holds the deployed package.')
 param deploymentContainerUrl string
 
@@ -48,6 +51,9 @@ param keyVaultUrl string
 
 @description('Address users and Mailchimp reach the app at, without a slash at its end. Empty: the host name Azure gives it.')
 param publicUrl string
+
+@description('Origins of the portals that work with this app, separated by commas. Empty: none.')
+param portalOrigins string
 
 @description('Other storage account that holds the segments. Empty: the app\'s own.')
 param segmentsStorageAccountName string
@@ -112,6 +118,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     siteConfig: {
       ftpsState: 'Disabled'
       minTlsVersion: '1.2'
+      // Pages of the portals may call the API from a browser, with a token or with the visitor's session here. The app
+      // itself answers no preflight in Azure: shared/api/cors.py.
+      cors: {
+        allowedOrigins: empty(portalOrigins) ? [] : split(replace(portalOrigins, ' ', ''), ',')
+        supportCredentials: !empty(portalOrigins)
+      }
     }
     functionAppConfig: {
       runtime: {
@@ -167,11 +179,17 @@ var platformSettings = {
 var productSettings = {
   KEY_VAULT_URL: keyVaultUrl
   PUBLIC_URL: appUrl
+  PORTAL_ORIGINS: portalOrigins
   SEGMENTS_CONTAINER: segmentsContainerName
   SEGMENTS_PREFIX: segmentsPrefix
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)
   MAX_PROFILES_PER_EXPORT: string(maxProfilesPerExport)
   EXPORT_RETENTION_DAYS: string(exportRetentionDays)
+}
+
+// Without a role on tables the host must not try to write its diagnostic events there.
+var diagnosticsSettings = contains(storageServices, 'table') ? {} : {
+  AzureWebJobsFeatureFlags: 'DisableDiagnosticEventLogging'
 }
 
 var segmentsSettings = empty(segmentsStorageAccountName) ? {} : {
@@ -189,7 +207,7 @@ var mailchimpSettings = empty(mailchimpClientId) ? {} : {
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(platformSettings, productSettings, segmentsSettings, mailchimpSettings)
+  properties: union(platformSettings, productSettings, diagnosticsSettings, segmentsSettings, mailchimpSettings)
 }
 
 @description('Name of the function app.')

@@ -8,14 +8,16 @@ App Service authentication"). Where the platform's sign-in is off, the header pr
 from __future__ import annotations
 
 import base64
-import binascii
-import json
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from pydantic import BaseModel, ConfigDict
 
 from shared.api.errors import ApiError
 from shared.destinations.model import Destination
@@ -24,6 +26,9 @@ from shared.people import Person
 PRINCIPAL_HEADER: Final = "x-ms-client-principal"
 _MAX_HEADER_CHARACTERS: Final = 64 * 1024
 _ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+_ANY_ROLE_CLAIM: Final = re.compile(r"(.*[/:#])?roles?", re.IGNORECASE)
+"""What a principal may name as its claim of roles beside those. Not just any claim: people choose their display name
+themselves, and somebody may choose "Administrator"."""
 _ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
 _NAME_CLAIMS: Final = (
     "preferred_username",
@@ -36,6 +41,23 @@ _NAME_CLAIMS: Final = (
     "http://schemas.microsoft.com/identity/claims/objectidentifier",
     "oid",
 )
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    typ: str
+    val: str
+
+
+class _Payload(BaseModel):
+    """The JSON in the header."""
+
+    model_config = ConfigDict(strict=True)
+
+    claims: list[_Claim]
+    role_typ: str | None = None
+    name_typ: str | None = None
 
 
 class Role(IntEnum):
@@ -66,28 +88,32 @@ def read_principal(header: str) -> Principal | None:
     if len(header) > _MAX_HEADER_CHARACTERS:
         return None
     try:
-        payload = json.loads(base64.b64decode(header, validate=True))
-        claims = [(claim["typ"], claim["val"]) for claim in payload["claims"]]
-    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
+        payload = _Payload.model_validate_json(base64.b64decode(header, validate=True))
+    except ValueError:
         return None
-    role_claims = _ROLE_CLAIMS | {payload.get("role_typ")}
-    by_title = {role.title: role for role in Role}
-    roles = [by_title[value] for kind, value in claims if kind in role_claims and value in by_title]
-    person = Person(id=_object_id(claims), name=_name(payload, claims))
-    return Principal(person, max(roles, default=None))
+    return Principal(Person(id=_object_id(payload.claims), name=_name(payload)), _role(payload))
 
 
-def _object_id(claims: list[tuple[Any, Any]]) -> str:
+def _role(payload: _Payload) -> Role | None:
+    """The highest role; None where there is none, or none that this app knows by exactly this name."""
+    kinds = _ROLE_CLAIMS
+    if payload.role_typ is not None and _ANY_ROLE_CLAIM.fullmatch(payload.role_typ):
+        kinds = kinds | {payload.role_typ}
+    values = {claim.val for claim in payload.claims if claim.typ in kinds}
+    return max((role for role in Role if role.title in values), default=None)
+
+
+def _object_id(claims: Sequence[_Claim]) -> str:
     """What tells callers apart: the object ID in Entra ID; empty where the platform names none, or more than one."""
-    found = {value for kind, value in claims if kind in _ID_CLAIMS and isinstance(value, str) and value.strip()}
+    found = {claim.val for claim in claims if claim.typ in _ID_CLAIMS and claim.val.strip()}
     return found.pop()[:64] if len(found) == 1 else ""
 
 
-def _name(payload: dict[str, Any], claims: list[tuple[Any, Any]]) -> str:
+def _name(payload: _Payload) -> str:
     """The name under which the caller's doings are recorded: how they sign in, or an application's ID."""
-    values = {kind: value for kind, value in reversed(claims) if isinstance(kind, str) and isinstance(value, str)}
-    for kind in (*_NAME_CLAIMS, payload.get("name_typ")):
-        if isinstance(kind, str) and values.get(kind, "").strip():
+    values = {claim.typ: claim.val for claim in reversed(payload.claims)}
+    for kind in (*_NAME_CLAIMS, payload.name_typ or ""):
+        if values.get(kind, "").strip():
             printable = "".join(char for char in values[kind] if char.isprintable())
             return printable[:200]
     return "signed-in user"
@@ -97,15 +123,26 @@ def may(principal: Principal, role: Role) -> bool:
     return principal.role is not None and principal.role >= role
 
 
-def require(role: Role) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
-    """A dependency that lets in only callers who have ``role`` or a higher one."""
+class RequiredRole(SecurityBase):
+    """A dependency that lets in only callers who have ``role`` or a higher one; the OpenAPI document shows it."""
 
-    async def check(request: Request) -> Principal:
+    scheme_name = "entraId"
+    model = HTTPBearer(
+        bearerFormat="JWT",
+        description=(
+            "A token of Microsoft Entra ID for this app, with one of its app roles (Viewer, Contributor, "
+            "Administrator). The platform checks it before the app is asked. On the developer's own machine no sign-in "
+            "is needed."
+        ),
+    )
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    async def __call__(self, request: Request) -> Principal:
         principal: Principal = request.state.principal
-        require_role(principal, role, "This")
+        require_role(principal, self._role, "This")
         return principal
-
-    return check
 
 
 def require_role(principal: Principal, role: Role, what: str) -> None:
@@ -130,6 +167,6 @@ def require_open(destination: Destination, principal: Principal) -> None:
     )
 
 
-Viewer = Annotated[Principal, Depends(require(Role.VIEWER))]
-Contributor = Annotated[Principal, Depends(require(Role.CONTRIBUTOR))]
-Administrator = Annotated[Principal, Depends(require(Role.ADMINISTRATOR))]
+Viewer = Annotated[Principal, Security(RequiredRole(Role.VIEWER), scopes=[Role.VIEWER.title])]
+Contributor = Annotated[Principal, Security(RequiredRole(Role.CONTRIBUTOR), scopes=[Role.CONTRIBUTOR.title])]
+Administrator = Annotated[Principal, Security(RequiredRole(Role.ADMINISTRATOR), scopes=[Role.ADMINISTRATOR.title])]

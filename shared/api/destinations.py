@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic.alias_generators import to_camel
 
+from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, errors, sends
 from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
 from shared.api.errors import ApiError
+from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, behind, cut_page, decode
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
 from shared.api.services import Services
 from shared.destinations import consent
+from shared.destinations.model import Destination
+from shared.destinations.readiness import Readiness
 from shared.destinations.requests import (
     ConsentRequest,
     DestinationPatch,
@@ -23,17 +27,20 @@ from shared.storage.json_documents import JsonDocument
 _CONTRIBUTOR_MAY_CHANGE = frozenset({"data_matching", "segments", "member_status", "enabled", "schedule"})
 
 
-class DestinationList(JsonDocument):
-    """All destinations, by display name."""
+class DestinationList(Page):
+    """Destinations, by display name."""
 
     value: list[DestinationView]
+    """Ordered by display name."""
 
 
 class ConsentText(JsonDocument):
     """What an administrator agrees to, and the version that is recorded."""
 
     version: str
+    """Kept with every consent."""
     text: str
+    """To be shown before somebody agrees."""
 
 
 def routes(services: Services) -> APIRouter:
@@ -47,23 +54,43 @@ def routes(services: Services) -> APIRouter:
         return ConsentText(version=consent.TEXT_VERSION, text=consent.TEXT)
 
     @router.get("/destinations")
-    def list_destinations(_: Viewer) -> DestinationList:
-        """All destinations."""
-        return DestinationList(value=[view_of(destination) for destination in destinations.list()])
+    def list_destinations(_: Viewer, request: Request, top: Top = DEFAULT_TOP, after: After = None) -> DestinationList:
+        """All destinations, by display name."""
+        found = behind(destinations.list(), _key, decode(after, 2))
+        page = cut_page(found, _key, top=top, request=request, public_url=services.settings.public_url)
+        return DestinationList(value=[view_of(each) for each in page.items], next_link=page.next_link)
 
-    @router.post("/destinations", status_code=201)
+    @router.post(
+        "/destinations",
+        status_code=201,
+        responses={201: sends(ETAG, LOCATION), **errors("displayNameTaken", "consentRequired")},
+    )
     def create_destination(body: DestinationRequest, user: Administrator, response: Response) -> DestinationView:
         """Create a destination. Agreeing to data privacy and compliance (GET /api/consent-text) is required."""
         stored = destinations.create(body.display_name, body.consent, user.person)
         response.headers["Location"] = f"{services.settings.public_url}/api/destinations/{stored.destination.id}"
         return answer(stored, response)
 
-    @router.get("/destinations/{destinationId}")
+    @router.get("/destinations/{destinationId}", responses={200: sends(ETAG), **errors("destinationNotFound")})
     def get_destination(destination_id: DestinationId, _: Viewer, response: Response) -> DestinationView:
         """One destination, with the steps that are still to do. Its ETag is for If-Match."""
         return answer(destinations.get(destination_id), response)
 
-    @router.patch("/destinations/{destinationId}")
+    @router.patch(
+        "/destinations/{destinationId}",
+        responses={
+            200: sends(ETAG),
+            **errors(
+                *CHANGES_DESTINATION,
+                *ASKS_MAILCHIMP,
+                "notShared",
+                "displayNameTaken",
+                "confirmationNeeded",
+                "configurationInvalid",
+                "scheduleInvalid",
+            ),
+        },
+    )
     def change_destination(
         destination_id: DestinationId,
         body: DestinationPatch,
@@ -79,12 +106,19 @@ def routes(services: Services) -> APIRouter:
             _require_contributors_part(destinations.get(destination_id), body, user)
         return answer(destinations.patch(destination_id, body, user.person, etag_wanted(if_match)), response)
 
-    @router.delete("/destinations/{destinationId}", status_code=204)
+    @router.delete(
+        "/destinations/{destinationId}",
+        status_code=204,
+        responses=errors("destinationNotFound", "destinationChanged", "secretStoreError"),
+    )
     def remove_destination(destination_id: DestinationId, user: Administrator, if_match: IfMatch = None) -> None:
         """Remove a destination: running exports are canceled, the stored sign-in is deleted."""
         services.removals.remove(destination_id, user.person, etag_wanted(if_match))
 
-    @router.put("/destinations/{destinationId}/export-user")
+    @router.put(
+        "/destinations/{destinationId}/export-user",
+        responses={200: sends(ETAG), **errors(*CHANGES_DESTINATION, "notShared")},
+    )
     def add_yourself_as_export_user(
         destination_id: DestinationId, user: Contributor, response: Response
     ) -> DestinationView:
@@ -92,14 +126,35 @@ def routes(services: Services) -> APIRouter:
         require_open(destinations.get(destination_id).destination, user)
         return answer(destinations.set_export_user(destination_id, user.person), response)
 
-    @router.put("/destinations/{destinationId}/consent")
+    @router.put(
+        "/destinations/{destinationId}/consent",
+        responses={200: sends(ETAG), **errors(*CHANGES_DESTINATION)},
+    )
     def set_consent(
         destination_id: DestinationId, body: ConsentRequest, user: Administrator, response: Response
     ) -> DestinationView:
         """Agree to the present text of GET /api/consent-text, or withdraw: a running export ends, none starts."""
         return answer(destinations.set_consent(destination_id, body, user.person), response)
 
-    @router.post("/destinations/{destinationId}/duplicate", status_code=201)
+    @router.get("/destinations/{destinationId}/readiness", responses=errors("destinationNotFound", "secretStoreError"))
+    def get_readiness_report(destination_id: DestinationId, _: Viewer) -> Readiness:
+        """What is still missing before the first export, in plain words; looks at segments and Mailchimp now."""
+        return services.readiness_reports.report(destinations.get(destination_id).destination)
+
+    @router.post(
+        "/destinations/{destinationId}/duplicate",
+        status_code=201,
+        responses={
+            201: sends(ETAG, LOCATION),
+            **errors(
+                *CHANGES_DESTINATION,
+                "displayNameTaken",
+                "consentRequired",
+                "notConnected",
+                "secretStoreError",
+            ),
+        },
+    )
     def duplicate_destination(
         destination_id: DestinationId, body: DuplicateRequest, user: Administrator, response: Response
     ) -> DestinationView:
@@ -109,6 +164,10 @@ def routes(services: Services) -> APIRouter:
         return answer(stored, response)
 
     return router
+
+
+def _key(destination: Destination) -> Key:
+    return destination.display_name.casefold(), destination.id
 
 
 def answer(stored: StoredDestination, response: Response) -> DestinationView:

@@ -12,6 +12,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from shared import log
 from shared.destinations import errors as destinations
@@ -28,23 +30,31 @@ class ErrorDetail(JsonDocument):
     """One of several faults of a request."""
 
     code: str
+    """For programs."""
     message: str
+    """For people."""
     target: str | None = None
+    """The property or parameter at fault, e.g. `segments[2]`."""
 
 
 class ErrorBody(JsonDocument):
-    """``code`` is for programs, ``message`` for people, ``target`` names the property or parameter at fault."""
+    """Why a request was not fulfilled."""
 
     code: str
+    """For programs. Codes may be added."""
     message: str
+    """For people: what happened, and what to do."""
     target: str | None = None
+    """The property or parameter at fault, e.g. `dataMatching.email`."""
     details: list[ErrorDetail] = Field(default_factory=list)
+    """Every fault, where there are several."""
 
 
 class ErrorDocument(JsonDocument):
     """The body of every answer with a status of 400 and up."""
 
     error: ErrorBody
+    """What is wrong."""
 
 
 class ApiError(Exception):
@@ -71,6 +81,14 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     destinations.ConfirmationNeeded: 409,
     destinations.SignInRefused: 422,
     destinations.ConfigurationInvalid: 422,
+    destinations.OAuthNotConfigured: 409,
+    destinations.PersonUnknown: 403,
+    destinations.ReturnToNotAllowed: 422,
+    destinations.AuthorizationError: 400,
+    destinations.AuthorizationOfAnother: 403,
+    destinations.AuthorizationUsed: 409,
+    destinations.AuthorizationInProgress: 409,
+    destinations.AuthorizationFailed: 502,
     exports.ExportError: 400,
     exports.ExportNotFound: 404,
     exports.ExportRunning: 409,
@@ -93,6 +111,9 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     AzureError: 503,
 }
 
+KNOWN_ERRORS: Final[tuple[type[Exception], ...]] = (ApiError, *_STATUS)
+"""Everything that is answered with a sentence of its own."""
+
 _STORAGE_MESSAGE: Final = "The app's storage or secret store did not answer as it should. Try again in a few seconds."
 
 
@@ -110,21 +131,45 @@ def error_response(
     return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
+def unreadable_request() -> Response:
+    """The answer to a request that does not reach the API, because its address or headers hold what none can hold."""
+    return error_response(400, "unreadableRequest", "The address or a header of the request is not readable text.")
+
+
 def add_error_handlers(app: FastAPI, public_url: str) -> None:
     """Make ``app`` answer every known exception with an ``ErrorDocument``. The gate answers the unknown ones."""
 
     def known(_: Request, error: Exception) -> Response:
-        return _known_error(error, public_url)
+        response = answer_to(error, public_url)
+        if response.status_code >= 500:
+            http_status = getattr(error, "status_code", None)
+            log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
+        return response
 
-    for kind in _STATUS:
+    def http_error(request: Request, error: Exception) -> Response:
+        response = _http_error(request, error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_at(request.scope, app.routes))
+        return response
+
+    for kind in (*_STATUS, ApiError):
         app.add_exception_handler(kind, known)
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
 
 
-def _known_error(error: Exception, public_url: str) -> Response:
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+def status_of(error: Exception) -> int:
+    """The status of an answer for one of KNOWN_ERRORS."""
+    if isinstance(error, ApiError):
+        return error.status
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def answer_to(error: Exception, public_url: str) -> Response:
+    """The answer for one of KNOWN_ERRORS. The documentation's examples are made by it too."""
+    status = status_of(error)
+    if isinstance(error, ApiError):
+        return error_response(status, error.code, str(error), error.target)
     code = str(getattr(error, "code", "") or type(error).__name__)
     target: str | None = getattr(error, "target", None)
     message = str(error)
@@ -151,16 +196,7 @@ def _known_error(error: Exception, public_url: str) -> Response:
         case AzureError():
             code, message = "storageUnavailable", _STORAGE_MESSAGE
             headers["Retry-After"] = str(_RETRY_SOON)
-    if status >= 500:
-        http_status = getattr(error, "status_code", None)
-        log.event("api.unavailable", level=logging.WARNING, errorType=type(error).__name__, httpStatus=http_status)
     return error_response(status, code, message, target, details, headers)
-
-
-def _api_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiError):
-        raise error
-    return error_response(error.status, error.code, str(error), error.target)
 
 
 _HTTP_MESSAGES: Final = {
@@ -177,16 +213,30 @@ def _http_error(_: Request, error: Exception) -> Response:
     return error_response(error.status_code, code, message, headers=error.headers)
 
 
+_DETAILS_AT_MOST: Final = 100
+"""A megabyte of mistakes would be answered with forty megabytes of sentences."""
+
+
+def _methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
+    """The methods that the address takes: all of them (RFC 9110, 10.2.1), where Starlette names one route's only."""
+
+    def is_taken(method: str) -> bool:
+        return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+
+    return [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if is_taken(method)]
+
+
 def _invalid_request(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    details = [_validation_detail(found) for found in error.errors()]
-    kinds = {str(found["type"]) for found in error.errors()}
-    places = {found["loc"][0] for found in error.errors()}
+    findings = error.errors()
+    details = [_validation_detail(found) for found in findings[:_DETAILS_AT_MOST]]
+    kinds = {str(found["type"]) for found in findings}
+    places = {found["loc"][0] for found in findings}
     first = details[0]
     if "json_invalid" in kinds:
         return error_response(400, "invalidJson", f"The body is not JSON: {first.message}.")
-    if any(found["loc"] == ("body",) for found in error.errors()):
+    if any(found["loc"] == ("body",) for found in findings):
         if "string_unicode" in kinds:
             return error_response(400, "invalidJson", "The body holds text that is not Unicode.")
         if "missing" in kinds:
@@ -194,7 +244,7 @@ def _invalid_request(_: Request, error: Exception) -> Response:
         return error_response(400, "notAnObject", "The body must be one JSON object.")
     if places == {"path"}:
         return error_response(404, "notFound", "There is nothing with this ID or name.", first.target)
-    more = "" if len(details) == 1 else f" (and {len(details) - 1} more: see details)"
+    more = "" if len(findings) == 1 else f" (and {len(findings) - 1} more: see details)"
     return error_response(422, "invalidRequest", f"{first.target}: {first.message}{more}", first.target, details)
 
 

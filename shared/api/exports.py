@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi import Request as HttpRequest
 from pydantic import AwareDatetime, BeforeValidator
 
+from shared.api.answers import OPERATION_LOCATION, RETRY_AFTER, errors, sends
 from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
 from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode
 from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
@@ -44,13 +45,16 @@ class ExportList(Page):
     """A page of exports, the newest first."""
 
     value: list[ExportView]
+    """The newest first."""
 
 
 class StartedExports(JsonDocument):
     """What "export all" has started, and why it left out the others."""
 
     started: list[ExportView]
+    """Those that began now, or were begun by the same Idempotency-Key."""
     skipped: list[SkippedDestination]
+    """Those that were left out."""
 
 
 NoBody = Annotated[StartRequest | None, Body()]
@@ -72,7 +76,16 @@ def routes(services: Services) -> APIRouter:
             response.headers["Retry-After"] = str(_POLL_SECONDS.get(export.status, _POLL_SECONDS_DEFAULT))
         return export
 
-    @router.post("/destinations/{destinationId}/exports", status_code=202)
+    @router.post(
+        "/destinations/{destinationId}/exports",
+        status_code=202,
+        responses={
+            202: sends(OPERATION_LOCATION, RETRY_AFTER),
+            **errors(
+                "notShared", "destinationNotFound", "destinationBeingRemoved", "destinationNotReady", "exportRunning"
+            ),
+        },
+    )
     def start_export(
         destination_id: DestinationId,
         user: Contributor,
@@ -111,7 +124,9 @@ def routes(services: Services) -> APIRouter:
     def list_exports(
         _: Viewer,
         request: HttpRequest,
-        destination_id: Annotated[str | None, Query(alias="destinationId", pattern=ID_PATTERN)] = None,
+        destination_id: Annotated[
+            str | None, Query(alias="destinationId", pattern=ID_PATTERN, description="Only those of this destination.")
+        ] = None,
         status: StatusFilter = (),
         trigger: Annotated[Trigger | None, Query(description="What started it.")] = None,
         created_from: Annotated[Moment | None, Query(alias="from", description=_FROM)] = None,
@@ -126,12 +141,22 @@ def routes(services: Services) -> APIRouter:
         cut = cut_page(found, lambda each: (each.id,), top=top, request=request, public_url=public_url)
         return ExportList(value=cut.items, next_link=cut.next_link)
 
-    @router.get("/exports/{exportId}")
+    @router.get(
+        "/exports/{exportId}",
+        responses={200: sends(OPERATION_LOCATION, RETRY_AFTER), **errors("exportNotFound")},
+    )
     def get_export(export_id: ExportId, _: Viewer, response: Response) -> ExportView:
         """Status, progress, time left and books of one export. Ask again after Retry-After seconds."""
         return follow(exports.get(export_id), response)
 
-    @router.post("/exports/{exportId}/cancel", status_code=202)
+    @router.post(
+        "/exports/{exportId}/cancel",
+        status_code=202,
+        responses={
+            202: sends(OPERATION_LOCATION, RETRY_AFTER),
+            **errors("notShared", "exportNotFound", "exportEnded"),
+        },
+    )
     def cancel_export(export_id: ExportId, user: Contributor, response: Response, _: NoBody = None) -> ExportView:
         """End an export early: within one batch per lane, with its books closed."""
         _require_given(services, exports.get(export_id), user)
@@ -140,7 +165,14 @@ def routes(services: Services) -> APIRouter:
     @router.get(
         "/exports/{exportId}/rejected",
         response_class=Response,
-        responses={200: {"content": {"text/csv": {}}, "description": "The rejected profiles, one a row."}},
+        responses={
+            200: {
+                "description": "The rejected profiles, one a row; UTF-8 with a byte order mark.",
+                "content": {"text/csv": {"schema": {"type": "string"}}},
+                **sends("Content-Disposition"),
+            },
+            **errors("notShared", "exportNotFound", "rejectedNotReady", "rejectedExpired"),
+        },
     )
     def get_rejected_profiles(export_id: ExportId, user: Contributor) -> Response:
         """The profiles that were not taken, with the reason, as CSV. Personal data: not for viewers."""

@@ -11,9 +11,13 @@ from shared.api.errors import ApiError
 ID_PATTERN: Final = r"^[A-Za-z0-9-]{1,64}$"
 """IDs become parts of blob names, so nothing else gets through."""
 
-DestinationId = Annotated[str, Path(alias="destinationId", pattern=ID_PATTERN)]
-ExportId = Annotated[str, Path(alias="exportId", pattern=ID_PATTERN)]
-AudienceId = Annotated[str, Path(alias="audienceId", pattern=r"^[A-Za-z0-9]{1,64}$")]
+DestinationId = Annotated[
+    str, Path(alias="destinationId", pattern=ID_PATTERN, description="The `id` of a destination.")
+]
+ExportId = Annotated[str, Path(alias="exportId", pattern=ID_PATTERN, description="The `id` of an export.")]
+AudienceId = Annotated[
+    str, Path(alias="audienceId", pattern=r"^[A-Za-z0-9]{1,64}$", description="The `id` of a Mailchimp audience.")
+]
 
 IfMatch = Annotated[
     str | None,

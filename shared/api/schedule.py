@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from shared.api.answers import ETAG, errors, sends
 from shared.api.auth import Administrator, Viewer
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
 from shared.api.services import Services
@@ -16,19 +17,19 @@ def routes(services: Services) -> APIRouter:
     """The routes of ``/api/schedule``, and of the schedule under its destination."""
     router = APIRouter(prefix="/api", tags=["schedule"])
 
-    @router.get("/schedule")
+    @router.get("/schedule", responses={200: sends(ETAG)})
     def get_schedule(_: Viewer, response: Response) -> ScheduleView:
         """When the destinations that follow the schedule are exported: the next five runs. Its ETag is for If-Match."""
         return _answer(services.schedule.get(), response)
 
-    @router.put("/schedule")
+    @router.put("/schedule", responses={200: sends(ETAG), **errors("scheduleInvalid", "scheduleChanged")})
     def set_schedule(
         body: ScheduleRequest, user: Administrator, response: Response, if_match: IfMatch = None
     ) -> ScheduleView:
         """Replace the schedule. Times are the clock's on the wall of the time zone, across daylight saving."""
         return _answer(services.schedule.put(body, user.person, etag_wanted(if_match)), response)
 
-    @router.get("/destinations/{destinationId}/schedule")
+    @router.get("/destinations/{destinationId}/schedule", responses={200: sends(ETAG), **errors("destinationNotFound")})
     def get_destination_schedule(
         destination_id: DestinationId, _: Viewer, response: Response
     ) -> DestinationScheduleView:

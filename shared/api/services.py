@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.audit.log import AuditLog
+from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
+from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.exports.history import ExportFilter
@@ -61,9 +64,12 @@ class Services:
     settings: Settings
     destinations: DestinationService
     connections: Connections
+    authorizations: Authorizations
     removals: Removals
+    readiness_reports: ReadinessReports
     exports: Exports
     segments: Segments
     schedule: ScheduleService
+    audit: AuditLog
     readiness: Mapping[str, Callable[[], bool]]
     new_request_id: Callable[[], str] = field(default=_new_request_id)

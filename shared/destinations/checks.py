@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from typing import Final, Protocol
 
 from shared.destinations.errors import Finding
-from shared.destinations.model import AddressMatching, DataMatching, SetUpWarning
+from shared.destinations.model import AddressMatching, ChosenAudience, DataMatching, MemberStatus, SetUpWarning
 
 MAX_TAG_CHARACTERS: Final = 100
 """The longest tag that Mailchimp takes (Mailchimp help, "Getting started with tags")."""
 
 ADDRESS: Final = "address"
+REQUIRED_NOT_MATCHED: Final = "requiredMergeFieldNotMatched"
 _NAMES: Final = {"FNAME": ("firstName", "First name"), "LNAME": ("lastName", "Last name")}
 
 
@@ -144,16 +145,17 @@ def check_merge_fields(
     return findings
 
 
-def audience_warnings(audience_name: str, *, double_optin: bool) -> tuple[SetUpWarning, ...]:
+def audience_warnings(audience: ChosenAudience | None, status: MemberStatus) -> tuple[SetUpWarning, ...]:
     """What is to be known of the audience itself. A subscription through the API asks for no confirmation, whatever
-    the audience's setting (Mailchimp Marketing API, members: status), and "pending" would mail everybody."""
-    if not double_optin:
+    the audience's setting (Mailchimp Marketing API, members: status)."""
+    if audience is None or not audience.double_optin or status is not MemberStatus.SUBSCRIBED:
         return ()
     return (
         SetUpWarning(
             code="doubleOptInBypassed",
-            message=f"The audience '{audience_name}' asks for double opt-in. Contacts that an export adds are "
-            "subscribed at once, without a confirmation mail: export only people who have agreed to be written to.",
+            message=f"The audience '{audience.name}' asks for double opt-in. Contacts that an export adds are "
+            "subscribed at once, without a confirmation mail: export only people who have agreed to be written to, or "
+            "choose the status 'pending' for new members.",
             target="audienceId",
         ),
     )
@@ -168,7 +170,7 @@ def merge_field_warnings(
     matched = matching.by_merge_tag()
     return tuple(
         SetUpWarning(
-            code="requiredMergeFieldNotMatched",
+            code=REQUIRED_NOT_MATCHED,
             message=f"The audience '{audience_name}' requires the merge field {field.tag}, and no profile field is "
             "matched to it. Mailchimp may refuse members without it: match it, or make it optional in Mailchimp.",
             target="dataMatching.mergeFields",

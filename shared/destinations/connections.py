@@ -10,7 +10,8 @@ from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from shared.destinations.errors import NotConnected, SignInRefused
-from shared.destinations.model import Destination, SetUpWarning, SignIn, SignInState
+from shared.destinations.loose_secrets import LooseSecrets
+from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.api_root import api_root_for_key
@@ -67,6 +68,7 @@ class Connections:
     ) -> None:
         self._store = store
         self._secrets = secrets
+        self.loose_secrets = LooseSecrets(store, secrets, clock)
         self._access = access
         self._clock = clock
         self._new_id = new_id
@@ -110,35 +112,57 @@ class Connections:
         )
         return self._keep(destination_id, sign_in, secret, user)
 
-    def share(self, source: Destination, destination_id: str, user: Person) -> StoredDestination:
-        """Connect another destination to the same account, with a copy of the secret of its own: removing one leaves
-        the other connected. Raises NotConnected."""
-        sign_in, secret = self._secret(source)
-        copy = sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
-        return self._keep(destination_id, copy, secret, user)
+    def read(self, source: Destination) -> tuple[SignIn, str]:
+        """The sign-in of a destination and its secret. Raises NotConnected; one whose secret is gone is noted."""
+        self._require_connected(source)
+        sign_in = source.sign_in
+        try:
+            return sign_in, self._secrets.read(sign_in.secret_name or "")
+        except SecretNotFound as error:
+            self._store.mark_needs_authentication(source.id, str(error), sign_in.secret_name)
+            raise NotConnected(source.id, again=True) from error
 
-    def _keep(self, destination_id: str, sign_in: SignIn, secret: str, user: Person) -> StoredDestination:
+    def share(self, source: Destination, secret: str, destination_id: str, user: Person) -> StoredDestination:
+        """Connect another destination to the account and audience of ``source``, with a copy of the secret of its own:
+        removing one leaves the other connected."""
+        copy = source.sign_in.model_copy(update={"connected_at": self._clock(), "connected_by": user.name})
+        return self._keep(destination_id, copy, secret, user, source.audience, source.warnings)
+
+    def _keep(
+        self,
+        destination_id: str,
+        sign_in: SignIn,
+        secret: str,
+        user: Person,
+        audience: ChosenAudience | None = None,
+        warnings: tuple[SetUpWarning, ...] = (),
+    ) -> StoredDestination:
         """Write the secret under a new name, point the destination to it, delete the one before: in this order,
         so that at every moment the destination points to a secret that exists."""
         sign_in.secret_name = f"mc-{destination_id}-{self._new_id()[:8]}"
-        self._secrets.write(sign_in.secret_name, secret)
+        self.loose_secrets.write(destination_id, sign_in.secret_name, secret)
         before: list[str | None] = [None]
 
         def apply(destination: Destination) -> Destination:
             before[0] = destination.sign_in.secret_name
+            if before[0] is not None:
+                self.loose_secrets.note(destination_id, before[0])
             if destination.sign_in.account_id not in {None, sign_in.account_id}:
                 destination.audience = None  # it belongs to the other account
                 destination.warnings = (_ACCOUNT_CHANGED,)
             destination.sign_in = sign_in
+            if audience is not None:
+                destination.audience, destination.warnings = audience, warnings
             return destination
 
         try:
             stored = self._store.change(destination_id, apply, by=user, action="destination.connected")
         except Exception:
-            self._secrets.delete(sign_in.secret_name)
+            self.loose_secrets.delete(sign_in.secret_name)
             raise
+        self.loose_secrets.kept(sign_in.secret_name)
         if before[0] is not None:
-            self._secrets.delete(before[0])
+            self.loose_secrets.delete(before[0])
         return stored
 
     # -- look ------------------------------------------------------------------------------------------------
@@ -150,24 +174,19 @@ class Connections:
         Raises NotConnected, mailchimp.access.LookupsBusy, and inside the block whatever the client raises.
         """
         try:
-            sign_in, token = self._secret(destination)
+            sign_in, token = self.read(destination)
             with self._access.lookup(sign_in.account_id, sign_in.api_root or "", token) as client:
                 yield client
-        except (mailchimp.SignInRefused, SecretNotFound) as error:
-            problem = error.message if isinstance(error, mailchimp.SignInRefused) else str(error)
-            self._store.mark_needs_authentication(destination.id, problem, destination.sign_in.secret_name)
+        except mailchimp.SignInRefused as error:
+            self._store.mark_needs_authentication(destination.id, error.message, destination.sign_in.secret_name)
             raise NotConnected(destination.id, again=True) from error
 
     @staticmethod
-    def require_connected(destination: Destination) -> None:
+    def _require_connected(destination: Destination) -> None:
         """Raises NotConnected."""
         if destination.sign_in.state is not SignInState.CONNECTED:
             again = destination.sign_in.state is SignInState.NEEDS_AUTHENTICATION
             raise NotConnected(destination.id, again=again)
-
-    def _secret(self, destination: Destination) -> tuple[SignIn, str]:
-        self.require_connected(destination)
-        return destination.sign_in, self._secrets.read(destination.sign_in.secret_name or "")
 
     def verify(self, destination_id: str) -> VerifiedConnection:
         """Ask Mailchimp now whether it accepts the sign-in, and as whom. Raises NotConnected."""

@@ -9,6 +9,18 @@ DestinationError
  ├ NotConnected            there is no Mailchimp sign-in yet, or it was refused
  ├ SignInRefused           Mailchimp does not accept the API key
  ├ ConfirmationNeeded      a change with consequences was not confirmed
+ ├ OAuthNotConfigured      there is no OAuth application to sign in with
+ ├ PersonUnknown           the caller has no object ID that a sign-in could be bound to
+ ├ ReturnToNotAllowed      a sign-in is to return to a page that is no portal of this app
+ ├ AuthorizationError      a sign-in at Mailchimp that came back cannot be completed
+ │  ├ AuthorizationMalformed    the address is not as Mailchimp makes it
+ │  ├ AuthorizationUnknown      nobody began a sign-in with this state, or it was deleted since
+ │  ├ AuthorizationOfAnother    somebody else began it
+ │  ├ AuthorizationExpired      it took too long
+ │  ├ AuthorizationUsed         it was completed before
+ │  ├ AuthorizationInProgress   it is being completed at this moment
+ │  ├ AuthorizationDenied       the person did not allow the access
+ │  └ AuthorizationFailed       Mailchimp ended it with an error of its own
  └ ConfigurationInvalid    audience, data matching or segments do not fit; holds every finding
 """
 
@@ -116,6 +128,134 @@ class ConfirmationNeeded(DestinationError):
             f"This destination has exported to the audience '{old}'. Contacts and tags that it made there stay, and "
             f'are no longer updated. {where}To change the audience all the same, send "confirm": true.'
         )
+
+
+class OAuthNotConfigured(DestinationError):
+    """Raised when a sign-in is to begin and the app has no OAuth application at Mailchimp."""
+
+    code = "oauthNotConfigured"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This app is not registered at Mailchimp: its settings MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET are "
+            "missing. Ask whoever runs the app to set them, or sign in with an API key (PUT …/api-key)."
+        )
+
+
+class PersonUnknown(DestinationError):
+    """Raised when a sign-in is to begin for a caller whom nothing identifies when the browser comes back."""
+
+    code = "personUnknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A sign-in to Mailchimp is bound to the person who begins it, and your sign-in to this app names no object "
+            "ID (claim oid). Sign in with an account of your Entra ID tenant, or use an API key (PUT …/api-key)."
+        )
+
+
+class ReturnToNotAllowed(DestinationError):
+    """Raised when ``returnTo`` has an origin that is not in the setting PORTAL_ORIGINS. It is not repeated."""
+
+    code = "returnToNotAllowed"
+    target = "returnTo"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "returnTo is not the address of a page of a portal of this app: it has to begin with one of the origins in "
+            "the setting PORTAL_ORIGINS and hold visible ASCII characters only. Leave it out to be shown a plain page."
+        )
+
+
+class AuthorizationError(DestinationError):
+    """The root of what keeps a sign-in from being completed when the browser comes back; the sentence is for a person
+    in front of it. Neither code nor state is in it."""
+
+    code = "authorizationError"
+    sentence = "The sign-in to Mailchimp could not be completed."
+
+    def __init__(self) -> None:
+        super().__init__(self.sentence)
+
+
+class AuthorizationMalformed(AuthorizationError):
+    """Raised when a parameter is missing, there more than once, too long, or not of the form it must have."""
+
+    code = "authorizationMalformed"
+    sentence = (
+        "The address of this page is not as Mailchimp makes it, so nothing was connected. Begin the sign-in again at "
+        "the destination, and follow it in one browser window."
+    )
+
+
+class AuthorizationUnknown(AuthorizationError):
+    """Raised when no sign-in has this state: it was made up, or its sign-in is so old that it was deleted."""
+
+    code = "authorizationUnknown"
+    sentence = (
+        "This sign-in is not known here, or was begun long ago, so nothing was connected. Begin it again at the "
+        "destination."
+    )
+
+
+class AuthorizationOfAnother(AuthorizationError):
+    """Raised when somebody else began the sign-in, who may still complete it."""
+
+    code = "authorizationOfAnother"
+    sentence = (
+        "Somebody else began this sign-in, and only that person can complete it; nothing was connected. Sign in to "
+        "this app as that person and reload this page, or begin a sign-in of your own at the destination."
+    )
+
+
+class AuthorizationExpired(AuthorizationError):
+    """Raised when the person came back later than ten minutes after the beginning."""
+
+    code = "authorizationExpired"
+    sentence = (
+        "This sign-in has expired: it has to be completed within ten minutes, so nothing was connected. Begin it again "
+        "at the destination."
+    )
+
+
+class AuthorizationUsed(AuthorizationError):
+    """Raised when the sign-in was completed before, with whatever result."""
+
+    code = "authorizationUsed"
+    sentence = (
+        "This sign-in was completed before and works only once; nothing was changed now. If the destination is not "
+        "connected, begin the sign-in again there."
+    )
+
+
+class AuthorizationInProgress(AuthorizationError):
+    """Raised when the same sign-in is being completed at this moment, in another window say."""
+
+    code = "authorizationInProgress"
+    sentence = (
+        "This sign-in is being completed at this moment, perhaps in another window. Look at the destination in a "
+        "minute: if it is not connected then, reload this page."
+    )
+
+
+class AuthorizationDenied(AuthorizationError):
+    """Raised when the person did not allow the access at Mailchimp."""
+
+    code = "authorizationDenied"
+    sentence = (
+        "You did not allow the access at Mailchimp, so nothing was connected. To connect the destination after all, "
+        "begin the sign-in again there and choose Allow."
+    )
+
+
+class AuthorizationFailed(AuthorizationError):
+    """Raised when Mailchimp sent the browser back with an error that does not mean "denied"."""
+
+    code = "authorizationFailed"
+    sentence = (
+        "Mailchimp ended the sign-in with an error, so nothing was connected. Begin it again at the destination; if it "
+        "happens again, connect it with an API key."
+    )
 
 
 class ConfigurationInvalid(DestinationError):

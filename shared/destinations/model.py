@@ -42,16 +42,22 @@ class Consent(JsonDocument):
     """Who agreed, when, and to which version of the text, that profiles leave for Mailchimp; and who withdrew it."""
 
     agreed_by: str
+    """Who agreed."""
     agreed_at: datetime
+    """When."""
     text_version: str
+    """Of the text that was agreed to."""
     withdrawn_by: str | None = None
+    """Who withdrew it; null while it holds."""
     withdrawn_at: datetime | None = None
+    """Since when nothing is exported any more; null while it holds."""
 
 
 class ExportUser(Person):
     """The person in whose name the destination exports ("Add yourself as export user")."""
 
     added_at: datetime
+    """When they added themselves."""
 
 
 class SignIn(JsonDocument):
@@ -77,18 +83,28 @@ class ChosenAudience(JsonDocument):
     """The Mailchimp audience (list) that the members go to."""
 
     id: str
+    """Mailchimp's ID of the audience."""
     name: str
+    """When it was chosen."""
+    double_optin: bool = False
+    """It asks people to confirm by mail."""
 
 
 class AddressMatching(JsonDocument):
     """Which profile fields make up a merge field of type address. Mailchimp wants the first four."""
 
     addr1: FieldName
+    """The field with street and number."""
     city: FieldName
+    """The field with the city."""
     state: FieldName
+    """The field with the state or province."""
     zip: FieldName
+    """The field with the postal code."""
     addr2: FieldName | None = None
+    """The field with the second line."""
     country: FieldName | None = None
+    """The field with the country."""
 
     def parts(self) -> dict[str, str]:
         """Profile field by address part, only the parts that are matched."""
@@ -99,9 +115,13 @@ class DataMatching(JsonDocument):
     """Which profile field is the address, which are the names, and which fill further merge fields."""
 
     email: FieldName
+    """The field with the e-mail address."""
     first_name: FieldName | None = None
+    """The field with the first name; goes to the merge field FNAME."""
     last_name: FieldName | None = None
+    """The field with the last name; goes to the merge field LNAME."""
     merge_fields: dict[MergeTag, FieldName | AddressMatching] = Field(default_factory=dict)
+    """By merge tag, the field that fills it, or the parts of an address."""
 
     def by_merge_tag(self) -> Mapping[str, str | AddressMatching]:
         """Everything that is matched except the address, by merge tag; FNAME and LNAME are the audience's names."""
@@ -113,8 +133,11 @@ class SetUpWarning(JsonDocument):
     """Something that does not keep the destination from exporting, but that somebody should look at."""
 
     code: str
+    """For programs."""
     message: str
+    """For people."""
     target: str
+    """The property that it is about."""
 
 
 class TagsOnRemoval(StrEnum):
@@ -125,14 +148,18 @@ class TagsOnRemoval(StrEnum):
 
 
 class Removal(JsonDocument):
-    """A removal that is going on. ``tags_left`` counts the memberships in tags that still have to be taken away, null
-    before they are counted; ``problem`` says what the removal waits for."""
+    """A removal that is going on."""
 
     requested_by: Person
+    """Who removes it."""
     requested_at: datetime
+    """When that was asked."""
     tags: TagsOnRemoval = TagsOnRemoval.KEEP
+    """What happens to the tags that we set."""
     tags_left: int | None = None
+    """Memberships in tags that still have to be taken away; null before they are counted."""
     problem: str | None = None
+    """What the removal waits for."""
 
 
 class Destination(JsonDocument):

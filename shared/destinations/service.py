@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Protocol
 
 from pydantic.alias_generators import to_snake
 
-from shared.destinations import checks, consent
+from shared.destinations import consent
 from shared.destinations.connections import Connections
 from shared.destinations.errors import (
     ConfigurationInvalid,
@@ -17,8 +16,8 @@ from shared.destinations.errors import (
     ConsentRequired,
     Finding,
 )
+from shared.destinations.fitting import Fitting, refreshed_warnings
 from shared.destinations.model import (
-    ChosenAudience,
     Consent,
     DataMatching,
     Destination,
@@ -26,31 +25,17 @@ from shared.destinations.model import (
 )
 from shared.destinations.requests import ConsentRequest, DestinationPatch, DuplicateRequest
 from shared.destinations.store import DestinationStore, StoredDestination
-from shared.mailchimp import errors as mailchimp
 from shared.people import Person
 from shared.schedule.rules import ScheduleMode
-from shared.segments.errors import SegmentError
 from shared.storage import names
 
-if TYPE_CHECKING:
-    from shared.segments.catalog import SegmentDetail  # needs DuckDB, which no look-up of a destination should load
-
 Findings = list[Finding]  # the service has a method of the name list
-Names = list[str]
-
-_AUDIENCE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 class RunningExports(Protocol):
     """The part of the export service that ends what may not go on."""
 
     def stop_for_destination(self, destination_id: str, reason: str, code: str = ...) -> None: ...
-
-
-class Segments(Protocol):
-    """The segments there are: ``shared.segments.catalog.SegmentCatalog``."""
-
-    def describe(self, name: str) -> SegmentDetail: ...
 
 
 class DestinationService:
@@ -60,7 +45,7 @@ class DestinationService:
         self,
         store: DestinationStore,
         connections: Connections,
-        segments: Segments,
+        fitting: Fitting,
         exports: RunningExports,
         *,
         clock: Callable[[], datetime],
@@ -68,7 +53,7 @@ class DestinationService:
     ) -> None:
         self._store = store
         self._connections = connections
-        self._segments = segments
+        self._fitting = fitting
         self._exports = exports
         self._clock = clock
         self._new_id = new_id
@@ -112,14 +97,12 @@ class DestinationService:
             id=self._new_id(),
             display_name=wanted.display_name,
             consent=self._agreed(wanted.consent, user),
-            audience=source.audience if wanted.share_sign_in else None,
             data_matching=source.data_matching,
             segments=source.segments,
             member_status=source.member_status,
             schedule=source.schedule.model_copy(update={"mode": ScheduleMode.OFF}),
             contributors=source.contributors,
             every_contributor=source.every_contributor,
-            warnings=source.warnings if wanted.share_sign_in else (),
             created_at=now,
             created_by=user.name,
             updated_at=now,
@@ -127,8 +110,8 @@ class DestinationService:
         )
         if not wanted.share_sign_in:
             return self._create(copy, user)
-        self._connections.require_connected(source)
-        return self._connections.share(source, self._create(copy, user).destination.id, user)
+        _, secret = self._connections.read(source)
+        return self._connections.share(source, secret, self._create(copy, user).destination.id, user)
 
     def _create(self, destination: Destination, user: Person) -> StoredDestination:
         self._store.claim_name(destination.display_name, destination.id)
@@ -198,13 +181,7 @@ class DestinationService:
         if patch.display_name is not None:
             self._store.claim_name(patch.display_name, old.id)
             new.display_name = patch.display_name
-        for name in ("member_status", "enabled", "every_contributor"):
-            if getattr(patch, name) is not None:
-                setattr(new, name, getattr(patch, name))
-        if patch.contributors is not None:
-            new.contributors = tuple({each.id: each.person() for each in patch.contributors}.values())
-        if patch.schedule is not None:
-            new.schedule = patch.schedule.checked()
+        _set_options(new, patch)
         if (new.schedule, new.enabled) != (old.schedule, old.enabled):
             new.scheduled_since = self._clock()
         if "segments" in given:
@@ -214,10 +191,12 @@ class DestinationService:
             new.data_matching = DataMatching.model_validate(matching.model_dump()) if matching else None
         if "audience_id" in given and patch.audience_id is None:
             new.audience, new.warnings = None, ()
-        findings += self._check_segments(old, new)
-        asks_mailchimp = patch.audience_id is not None or ("data_matching" in given and new.audience is not None)
-        if asks_mailchimp:
-            findings += self._check_audience(new, patch.audience_id)
+        if new.segments != old.segments or new.data_matching != old.data_matching:
+            findings += self._fitting.check_segments(new)  # only then: a lost segment must not block a new name
+        if patch.audience_id is not None or ("data_matching" in given and new.audience is not None):
+            findings += self._fitting.check_audience(new, patch.audience_id)
+        elif new.member_status is not old.member_status:
+            new.warnings = refreshed_warnings(new)
         if findings:
             raise ConfigurationInvalid(findings)
         self._check_audience_change(old, new, confirmed=bool(patch.confirm))
@@ -230,53 +209,16 @@ class DestinationService:
         if self._store.documents.exists(names.ledger(old.id, old.audience.id)):
             raise ConfirmationNeeded(old.audience.name, new.audience.name if new.audience else None)
 
-    def _check_segments(self, old: Destination, new: Destination) -> Findings:
-        """Segments and fields are looked at again when either changes; a lost segment must not block a new name."""
-        if new.segments == old.segments and new.data_matching == old.data_matching:
-            return []
-        findings: Findings = []
-        segment_names: Names = []
-        fields: dict[str, Collection[str]] = {}
-        for number, given in enumerate(new.segments):
-            target = f"segments[{number}]"
-            try:
-                detail = self._segments.describe(given)
-            except SegmentError as error:
-                findings.append(Finding(error.code, error.message, target))
-                segment_names.append(given)
-                continue
-            segment = detail.summary
-            if not segment.exportable:
-                message = f"Segment '{segment.name}' cannot be exported: {segment.reason}"
-                findings.append(Finding("segmentNotExportable", message, target))
-            else:
-                fields[segment.name] = [field.name for field in detail.fields]
-            segment_names.append(segment.name)
-        new.segments = tuple(segment_names)
-        findings += checks.check_tags(segment_names)
-        if new.data_matching is not None:
-            findings += checks.check_fields(new.data_matching, fields)
-        return findings
 
-    def _check_audience(self, new: Destination, audience_id: str | None) -> Findings:
-        """Look the audience up and fit the data matching to it; sets ``audience`` and ``warnings`` of ``new``."""
-        with self._connections.client(new) as client:
-            wanted = audience_id if audience_id is not None else new.audience.id if new.audience else ""
-            if not _AUDIENCE_ID.fullmatch(wanted):
-                return [_unknown_audience(wanted, new)]
-            try:
-                audience = client.audience(wanted)
-                merge_fields = client.merge_fields(wanted)
-            except mailchimp.AudienceNotFound:
-                return [_unknown_audience(wanted, new)]
-        new.audience = ChosenAudience(id=audience.id, name=audience.name)
-        new.warnings = (
-            *checks.audience_warnings(audience.name, double_optin=audience.double_optin),
-            *checks.merge_field_warnings(new.data_matching, audience.name, merge_fields),
-        )
-        if new.data_matching is None:
-            return []
-        return checks.check_merge_fields(new.data_matching, audience.name, merge_fields)
+def _set_options(destination: Destination, patch: DestinationPatch) -> None:
+    """What needs no look at anything else. Raises ScheduleInvalid."""
+    for name in ("member_status", "enabled", "every_contributor"):
+        if getattr(patch, name) is not None:
+            setattr(destination, name, getattr(patch, name))
+    if patch.contributors is not None:
+        destination.contributors = tuple({each.id: each.person() for each in patch.contributors}.values())
+    if patch.schedule is not None:
+        destination.schedule = patch.schedule.checked()
 
 
 def _cleared(patch: DestinationPatch) -> Findings:
@@ -286,12 +228,3 @@ def _cleared(patch: DestinationPatch) -> Findings:
         for name in ("displayName", "memberStatus", "enabled", "everyContributor", "contributors", "schedule")
         if to_snake(name) in patch.model_fields_set and getattr(patch, to_snake(name)) is None
     ]
-
-
-def _unknown_audience(audience_id: str, destination: Destination) -> Finding:
-    return Finding(
-        "audienceNotFound",
-        f"The Mailchimp account '{destination.sign_in.account_name}' has no audience with the ID '{audience_id}'. "
-        "Pick one of GET …/audiences.",
-        "audienceId",
-    )

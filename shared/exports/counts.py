@@ -38,6 +38,19 @@ def last_members(store: ExportStore, destination: Destination, pinned: Sequence[
     return _read(store.documents, name)
 
 
+class KnownCounts:
+    """The counts as the readiness report asks for them."""
+
+    def __init__(self, store: ExportStore) -> None:
+        self._store = store
+
+    def rows(self, pinned: PinnedSegment) -> int | None:
+        return known_rows(self._store.documents, pinned)
+
+    def members(self, destination: Destination, pinned: Sequence[PinnedSegment]) -> int | None:
+        return last_members(self._store, destination, pinned)
+
+
 def remember_rows(documents: Documents, pinned: Sequence[PinnedSegment], rows: Sequence[int]) -> None:
     """Note the rows of each segment. A version never changes, so the first note stays."""
 

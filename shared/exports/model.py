@@ -64,10 +64,15 @@ class Problem(JsonDocument):
     """Why an export stopped or waits: a word for programs, a sentence for people, and what to do about it."""
 
     code: str
+    """For programs."""
     message: str
+    """For people: what happened."""
     action: str | None = None
+    """What to do about it."""
     file: str | None = None
+    """The file of the segment that it is about."""
     row: int | None = None
+    """The row in that file, counted as a spreadsheet does."""
 
 
 class Stop(JsonDocument):
@@ -83,17 +88,29 @@ class Books(JsonDocument):
     """The account of an export: every row read ends in exactly one column. All figures count profiles."""
 
     rows_read: int = 0
+    """Rows of the chosen segments."""
     invalid: int = 0
+    """Without a usable address, or with a value that does not fit its merge field."""
     duplicates: int = 0
+    """The same address again in the same segment."""
     merged: int = 0
+    """The same person again in another segment: one member with several tags."""
     members: int = 0
+    """People to export: rowsRead less the three before."""
     unchanged: int = 0
+    """Sent by an earlier export just as they are now."""
     suppressed: int = 0
+    """Archived or removed in Mailchimp by somebody: left alone."""
     sent: int = 0
+    """Handed over to Mailchimp."""
     not_sent: int = 0
+    """Not reached, because the export ended early."""
     created: int = 0
+    """New in the audience."""
     updated: int = 0
+    """In the audience already."""
     rejected: int = 0
+    """Refused by Mailchimp, with a reason each."""
 
     def imbalances(self) -> list[str]:
         """The equations that do not hold, written out; empty when the books balance."""
@@ -115,17 +132,23 @@ class Books(JsonDocument):
 
 
 class SegmentCount(JsonDocument):
-    """What became of the rows of one segment. ``members`` counts the people the segment brought in first;
-    ``tagged`` counts all members that carry its tag."""
+    """What became of the rows of one segment."""
 
     name: str
     tag: str
+    """The tag in Mailchimp."""
     rows: int = 0
+    """Rows read."""
     invalid: int = 0
+    """As in the books."""
     duplicates: int = 0
+    """As in the books."""
     merged: int = 0
+    """As in the books."""
     members: int = 0
+    """People whom this segment brought in first."""
     tagged: int = 0
+    """All members that carry its tag."""
 
 
 class Tally(JsonDocument):
@@ -177,6 +200,8 @@ class Export(JsonDocument):
     created_at: datetime
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    waiting_since: datetime | None = None
+    """Since when Mailchimp has been unavailable for this export; None once something was sent, or the end began."""
     resume_at: datetime | None = None
     """While preparing waits for Mailchimp: when its next message comes."""
     ended_at: datetime | None = None

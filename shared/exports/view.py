@@ -12,15 +12,22 @@ from shared.storage.json_documents import JsonDocument
 
 
 class Progress(JsonDocument):
-    """How far the sending is. ``members_per_second`` and ``seconds_left`` are null while nothing can be said."""
+    """How far the sending is."""
 
     members_done: int
+    """Members sent so far."""
     members_total: int
+    """Members to send."""
     percent: float
+    """0 to 100."""
     members_per_second: float | None = None
+    """Null while nothing can be said."""
     seconds_left: float | None = None
+    """Null while nothing can be said, and while Mailchimp is unavailable."""
     batches_done: int
+    """Calls' worth of members sent so far."""
     batches_total: int
+    """Calls' worth of members to send."""
 
 
 class ExportView(JsonDocument):
@@ -32,28 +39,51 @@ class ExportView(JsonDocument):
 
     id: str
     destination_id: str
+    """The destination's ID."""
     destination_name: str
+    """Its display name when the export began."""
     trigger: str
+    """`onDemand` or `scheduled`."""
     requested_by: str
+    """Who started it."""
     status: Status
+    """Where it stands."""
     ended: bool
+    """Whether it has ended: then nothing changes any more."""
     problem: Problem | None = None
+    """Why it stopped or waits; null while all is well."""
     created_at: datetime
+    """When it was asked for."""
     started_at: datetime | None = None
+    """When it began to read the segments."""
     ended_at: datetime | None = None
+    """Null while it runs."""
     seconds: float | None = None
+    """How long it took, or has taken so far."""
     audience_id: str | None = None
+    """Mailchimp's ID of the audience."""
     segments: list[SegmentCount] = Field(default_factory=list)
+    """What became of the rows of each segment."""
     sources: list[PinnedSegment] = Field(default_factory=list)
+    """Exactly which files were read."""
     progress: Progress | None = None
+    """Null before anything is sent, when it has ended, and in lists."""
     books: Books
+    """The account of all rows."""
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
+    """By reason, how many rows were not usable."""
     rejected_reasons: dict[str, int] = Field(default_factory=dict)
+    """By reason, how many members Mailchimp refused."""
     contact_statuses: dict[str, int] = Field(default_factory=dict)
+    """By status in Mailchimp, how many members it took."""
     calls: int = 0
+    """Calls of Mailchimp."""
     resent_batches: int = 0
+    """Batches that were sent again because the answer was lost."""
     repaired_tags: int = 0
+    """Tags that had to be set with a further call."""
     untagged: int = 0
+    """Members who left a segment and lost its tag."""
 
 
 def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportView:

@@ -25,7 +25,7 @@ from shared.mailchimp.errors import (
     TagNotFound,
     Unavailable,
 )
-from shared.mailchimp.oauth import OAuthApp, SignIn, authorize_url, exchange_code, sign_in_of
+from shared.mailchimp.oauth import OAuthApp, OAuthProvider, SignIn, authorize_url, exchange_code, sign_in_of
 from shared.mailchimp.replies import (
     Account,
     Audience,
@@ -57,6 +57,7 @@ __all__ = [
     "MergeField",
     "MergeFieldOptions",
     "OAuthApp",
+    "OAuthProvider",
     "RefusedRow",
     "RejectedReason",
     "ReplyMember",

@@ -8,19 +8,28 @@ The redirect address must be exactly the registered one, so what belongs to the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from shared.mailchimp.api_root import require_address, require_token, validate_api_root
-from shared.mailchimp.errors import ApiKeyMalformed, MailchimpError, ReplyUnusable, SignInNotConfigured, SignInRefused
+from shared.mailchimp.errors import (
+    ApiKeyMalformed,
+    MailchimpError,
+    ReplyUnusable,
+    SignInNotConfigured,
+    SignInRefused,
+    Unavailable,
+)
 from shared.mailchimp.problems import Call, error_for, read_problem, text
 from shared.mailchimp.replies import read_object
 from shared.mailchimp.transport import Reply, Transport
 
 # RFC 6749 5.2: the app's own registration is wrong, whoever signs in.
 _OUR_FAULTS = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "redirect_uri_mismatch"}
+_OUTAGES = {"server_error", "temporarily_unavailable"}
 _SECRET_LENGTH = 8  # what is shorter is no secret, and taking it out would only garble the answer
 
 
@@ -114,6 +123,57 @@ def sign_in_of(
         role=text(wire.get("role"), 80),
         login_id=text(str(login_id), 80),
     )
+
+
+def error_of_redirect(oauth_error: str) -> MailchimpError | None:
+    """What the `error` of a redirect back to this app means (RFC 6749 4.1.2.1), where it is not the person's doing.
+
+    None for errors that say nothing of that kind, also for `access_denied`.
+    """
+    if oauth_error in _OUR_FAULTS:
+        return _refused(oauth_error, "", 400)
+    if oauth_error in _OUTAGES:
+        return Unavailable("Mailchimp is out of order for signing in.", reason="serverError", outcome_unknown=False)
+    return None
+
+
+class OAuthProvider:
+    """Mailchimp's sign-in for this app: the three addresses above as methods, each call over a connection of its own.
+
+    The time limits are short, because a browser waits for the answer. api_root_override: as in `sign_in_of`.
+    """
+
+    def __init__(
+        self,
+        app: OAuthApp,
+        api_root_override: str | None = None,
+        *,
+        connect_timeout_s: float = 5,
+        read_timeout_s: float = 20,
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._app = app
+        self._api_root_override = api_root_override
+        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._utc_now = utc_now
+
+    def authorize_url(self, state: str) -> str:
+        """See `authorize_url`."""
+        return authorize_url(self._app, state)
+
+    def token(self, code: str) -> str:
+        """See `exchange_code`."""
+        with closing(self._transport()) as transport:
+            return exchange_code(self._app, code, transport, self._utc_now)
+
+    def sign_in(self, token: str) -> SignIn:
+        """See `sign_in_of`."""
+        with closing(self._transport()) as transport:
+            return sign_in_of(token, transport, api_root_override=self._api_root_override, utc_now=self._utc_now)
+
+    def _transport(self) -> Transport:
+        connect_s, read_s = self._timeouts
+        return Transport(self._app.login_url, connect_timeout_s=connect_s, read_timeout_s=read_s)
 
 
 def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tuple[str, ...]) -> dict[str, Any]:

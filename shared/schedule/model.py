@@ -45,25 +45,32 @@ class ScheduleRuns(JsonDocument):
 
 
 class ScheduleView(Rule):
-    """The schedule of all destinations. ``nextRuns`` are the next five runs (UTC), none while it is off."""
+    """The schedule of all destinations."""
 
     is_active: bool
+    """False: nothing runs by this schedule."""
     next_runs: tuple[datetime, ...]
+    """The next five runs, none while it is off."""
     next_run_at: datetime | None
+    """The first of them; null while it is off."""
     last_run_at: datetime | None
+    """The last run that was due; null before the first."""
     updated_at: datetime | None
+    """Of the last change; null before the first."""
     updated_by: str | None
+    """Who made the last change."""
 
 
 class DestinationScheduleView(JsonDocument):
-    """When one destination is exported by itself.
-
-    ``rule`` is the one in force: its own, or that of all destinations while that one is active. ``nextRuns`` are the
-    next five runs (UTC), none while no rule is in force or the destination is disabled.
-    """
+    """When one destination is exported by itself."""
 
     mode: ScheduleMode
+    """What was chosen for it."""
     rule: Rule | None
+    """The one in force: its own, or that of all destinations while that one is active; null where none is."""
     next_runs: tuple[datetime, ...]
+    """The next five runs, none while no rule is in force or the destination is disabled."""
     next_run_at: datetime | None
+    """The first of them."""
     last_run_at: datetime | None
+    """Its last run by a schedule; null before the first."""

@@ -42,9 +42,13 @@ class RuleRequest(Request):
     """When something runs. Days make it weekly; ``frequency`` may say so too, and then has to agree."""
 
     frequency: Literal["daily", "weekly"] | None = None
+    """May be left out: days make it weekly."""
     days: Days = ()
+    """Of a weekly rule; leave out for every day."""
     times: Times
+    """On the wall clock, HH:MM; one to four."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64)]
+    """E.g. Europe/Berlin."""
 
     def checked(self) -> Rule:
         """The rule with its times and days in order, its time zone by its IANA name. Raises ScheduleInvalid."""
@@ -64,13 +68,16 @@ class ScheduleRequest(RuleRequest):
     """The schedule of all destinations."""
 
     is_active: TrueOrFalse
+    """False: nothing runs by this schedule."""
 
 
 class DestinationScheduleRequest(Request):
     """When one destination is exported by itself: with the schedule of all, by its own rule, or not at all."""
 
     mode: ScheduleMode
+    """With the schedule of all, by its own rule, or not at all."""
     rule: RuleRequest | None = None
+    """Goes with `ownSchedule`, and only with that."""
 
     def checked(self) -> DestinationSchedule:
         """Raises ScheduleInvalid."""

@@ -26,9 +26,13 @@ class Rule(JsonDocument):
     """When something runs, on the clock on the wall of ``time_zone`` (IANA). ``days`` are those of a weekly rule."""
 
     frequency: Literal["daily", "weekly"] = "daily"
+    """Weekly has days."""
     days: tuple[Day, ...] = ()
+    """Of a weekly rule; empty means every day."""
     times: tuple[str, ...]
+    """On the wall clock, HH:MM; one to four."""
     time_zone: str
+    """An IANA name, e.g. Europe/Berlin."""
 
     def weekdays(self) -> frozenset[int]:
         """The days as Python counts them, Monday is 0; empty means every day."""
@@ -51,4 +55,6 @@ class DestinationSchedule(JsonDocument):
     """When one destination is exported by itself; ``rule`` is that of ``ownSchedule``."""
 
     mode: ScheduleMode = ScheduleMode.FOLLOW
+    """With the schedule of all, by its own rule, or not at all."""
     rule: Rule | None = None
+    """That of `ownSchedule`; null otherwise."""

@@ -45,13 +45,18 @@ class RecordsSkipped(StartsExports, Protocol):
 
 
 class SkippedDestination(JsonDocument):
-    """A destination that was left out, and why. ``export_id`` is the export that it runs already, if that is why."""
+    """A destination that was left out, and why."""
 
     destination_id: str
+    """The destination's ID."""
     display_name: str
+    """Its display name."""
     code: str
+    """For programs."""
     message: str
+    """Why it was left out."""
     export_id: str | None = None
+    """The export that it runs already, if that is why."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,10 @@ class SecretNotFound(SecretStoreError):
     code = "secretNotFound"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no secret '{name}': it was deleted. Sign in to Mailchimp again.")
+        super().__init__(  # without the name: the sentence is shown on the destination
+            "The Mailchimp sign-in is no longer in the secret store: it was deleted there. Sign in to Mailchimp again."
+        )
+        self.name = name
 
 
 class SecretStore(Protocol):
@@ -33,7 +36,7 @@ class SecretStore(Protocol):
         """The secret. Raises SecretNotFound."""
 
     def delete(self, name: str) -> None:
-        """Delete the secret, if it is there."""
+        """Delete the secret, if it is there, for good where the store allows it. Nobody can read it any more."""
 
     def reachable(self) -> bool:
         """Whether the store answers."""

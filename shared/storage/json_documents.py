@@ -9,9 +9,20 @@ from pydantic.alias_generators import to_camel
 
 
 class JsonDocument(BaseModel):
-    """A document of ours. Unknown properties are ignored on reading: an older version may meet a newer document."""
+    """A document of ours. Unknown properties are ignored on reading: an older version may meet a newer document.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", validate_assignment=True)
+    What stands under a property as a string is its description in the OpenAPI document. Every property is answered,
+    those with defaults too.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        validate_assignment=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(by_alias=True).encode()

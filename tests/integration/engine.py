@@ -39,6 +39,7 @@ from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES
 
 AUDIENCE = "a1b2c3d4e5"
+TESTER = Person(id="test", name="test")
 KEY = "sandbox-key-us1"
 ACCOUNT = "sandbox-account"
 TESTER = Person(id="tester", name="test")
@@ -108,9 +109,9 @@ class Engine:
         view = self.product.exports.start(destination, trigger="onDemand", requested_by=TESTER, idempotency_key=key)
         return view.id
 
-    def run(self, destination: Destination, seconds: float = 60) -> ExportView:
+    def run(self, destination: Destination, seconds: float = 60, key: str | None = None) -> ExportView:
         """Start an export and work until it has ended."""
-        return self.work_until_ended(self.start(destination), seconds)
+        return self.work_until_ended(self.start(destination, key), seconds)
 
     def work_until_ended(
         self, export_id: str, seconds: float = 60, also: Callable[[], None] | None = None

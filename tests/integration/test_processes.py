@@ -46,6 +46,7 @@ def set_up(stack: Stack, *segments: str, name: str = "Campaigns") -> str:
     made = stack.ask("POST", "/api/destinations", json={"displayName": name, "consent": {"agreed": True}})
     path = f"/api/destinations/{made['id']}"
     stack.ask("PUT", f"{path}/api-key", json={"apiKey": KEY})
+    stack.ask("PUT", f"{path}/export-user")
     matching = {"email": "EMail", "firstName": "FirstName", "lastName": "LastName"}
     configuration = {"audienceId": AUDIENCE_ID, "dataMatching": matching, "segments": list(segments)}
     ready = stack.ask("PATCH", path, json=configuration)
@@ -173,7 +174,7 @@ def test_a_key_that_is_revoked_in_the_middle_fails_the_export_and_says_what_to_d
     assert export["problem"]["action"]
     assert_balanced(export)
     assert export["books"]["notSent"] > 0
-    assert stack.ask("GET", path)["signIn"]["state"] == "signInAgain"
+    assert stack.ask("GET", path)["signIn"]["state"] == "needsAuthentication"
     refused = stack.api("POST", f"{path}/exports")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "destinationNotReady")
 

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import azure.functions as func
@@ -16,6 +17,7 @@ from shared.api.app import create_app
 from shared.api.services import Services
 from shared.schedule.service import ScheduleService
 from shared.settings import Settings, read_settings
+from tests.openapi import Documentation
 from tests.unit.setup_fakes import FakeIds, Setup
 
 LOCAL = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "PUBLIC_URL": "http://127.0.0.1:7071"}
@@ -55,15 +57,25 @@ class Api:
         self.settings = settings or read_settings(LOCAL)
         self.readiness = {"storage": True, "secretStore": True}
         self.schedule = ScheduleService(
-            self.setup.documents.as_documents(), self.setup.service, self.setup.exports, self.setup.clock
+            self.setup.documents.as_documents(),
+            self.setup.service,
+            self.setup.exports,
+            self.setup.clock,
+            audit=self.setup.audit,
+            new_id=FakeIds("schedule"),
         )
         self.app: FastAPI = create_app(
             Services(
                 settings=self.settings,
                 destinations=self.setup.service,
+                connections=self.setup.connections,
+                authorizations=self.setup.authorizations,
+                removals=self.setup.removals,
+                readiness_reports=self.setup.readiness,
                 exports=self.setup.exports,
                 segments=self.setup.segments,
                 schedule=self.schedule,
+                audit=self.setup.audit,
                 readiness={name: self._readiness(name) for name in self.readiness},
                 new_request_id=FakeIds("request"),
             )
@@ -96,17 +108,33 @@ class Api:
             method=method, url=f"{self.settings.public_url}{path}", headers=sent, body=raw if raw is not None else b""
         )
         answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        return Reply(
+        reply = Reply(
             answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.get_body()
         )
+        assert documentation().faults_of(method, path, reply.status, reply.headers, reply.body) == []
+        return reply
 
 
-def signed_in(roles: Sequence[str], name: str = "ada@contoso.example", role_kind: str = "roles") -> dict[str, str]:
+@cache
+def documentation() -> Documentation:
+    """The OpenAPI document, for looking at every answer."""
+    api = Api()
+    api.close()
+    return Documentation(api.app.openapi())
+
+
+def signed_in(
+    roles: Sequence[str], name: str = "ada@contoso.example", role_kind: str = "roles", object_id: str = "ada-id"
+) -> dict[str, str]:
     """The header that App Service authentication adds for a user with these app roles."""
     principal = {
         "auth_typ": "aad",
         "name_typ": "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress",
         "role_typ": "http://schemas.microsoft.com/ws/2008/06/identity/claims/role",
-        "claims": [{"typ": "preferred_username", "val": name}, *({"typ": role_kind, "val": role} for role in roles)],
+        "claims": [
+            {"typ": "preferred_username", "val": name},
+            {"typ": "http://schemas.microsoft.com/identity/claims/objectidentifier", "val": object_id},
+            *({"typ": role_kind, "val": role} for role in roles),
+        ],
     }
     return {"X-MS-CLIENT-PRINCIPAL": base64.b64encode(json.dumps(principal).encode()).decode()}

@@ -8,25 +8,37 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
+from shared.audit.log import AuditLog
+from shared.audit.model import AuditRecord
+from shared.destinations.authorization import Authorizations
+from shared.destinations.connections import Connections
+from shared.destinations.fitting import Fitting
 from shared.destinations.model import Destination
+from shared.destinations.readiness import ReadinessReports
+from shared.destinations.removal import Removals
 from shared.destinations.requests import ConsentRequest, DestinationPatch
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
-from shared.exports.model import ENDED, Books, Status
+from shared.exports.history import ExportFilter
+from shared.exports.model import ENDED, Books, Problem, Status
 from shared.exports.view import ExportView
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.errors import AudienceNotFound, SignInRefused
 from shared.mailchimp.replies import Account, Audience, MergeField, MergeFieldOptions
+from shared.people import Person
 from shared.secrets.store import SecretNotFound
 from shared.segments.catalog import SegmentDetail, SegmentSummary, SourceFile
 from shared.segments.errors import SegmentNotFound
+from shared.segments.formats import PinnedSegment
 from shared.segments.matching import SegmentField, suggest_matching
 from tests.unit.fake_documents import FakeDocuments
 
 KEY = "0123456789abcdef0123456789abcdef-us19"
 OTHER_KEY = "fedcba9876543210fedcba9876543210-us19"
 OTHER_ACCOUNT_KEY = "00000000000000000000000000000000-us6"
+ADA = Person(id="ada-id", name="ada")
+GRACE = Person(id="grace-id", name="grace")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -160,6 +172,11 @@ class FakeSegments:
             raise self.faults[""]
         return [self.describe(name).summary for name in sorted(self.fields)]
 
+    def pin(self, names: Sequence[str]) -> Sequence[PinnedSegment]:
+        for name in names:
+            self.describe(name)
+        return [PinnedSegment(name=name, kind="csv", model=None, columns=None, files=()) for name in names]
+
     def describe(self, name: str) -> SegmentDetail:
         if name in self.faults:
             raise self.faults[name]
@@ -173,6 +190,23 @@ class FakeSegments:
             (SourceFile(f"{name}/data.csv", 1000, NOW),),
             suggest_matching(fields),
         )
+
+
+class FakeCounts:
+    """What earlier exports counted, as a test says."""
+
+    def __init__(self) -> None:
+        self.rows_of: dict[str, int] = {}
+        self.distinct: int | None = None
+
+    def rows(self, pinned: PinnedSegment) -> int | None:
+        return self.rows_of.get(pinned.name)
+
+    def members(self, destination: Destination, pinned: Sequence[PinnedSegment]) -> int | None:
+        return self.distinct
+
+
+EVERY_EXPORT = ExportFilter()
 
 
 class FakeExports:
@@ -191,7 +225,7 @@ class FakeExports:
         destination: Destination,
         *,
         trigger: Literal["onDemand", "scheduled"],
-        requested_by: str,
+        requested_by: Person,
         idempotency_key: str | None = None,
     ) -> ExportView:
         if self.fault is not None:
@@ -211,7 +245,7 @@ class FakeExports:
             destination_id=destination.id,
             destination_name=destination.display_name,
             trigger=trigger,
-            requested_by=requested_by,
+            requested_by=requested_by.name,
             status=Status.QUEUED,
             ended=False,
             created_at=self._clock(),
@@ -231,27 +265,57 @@ class FakeExports:
         return self.views[export_id]
 
     def list(
-        self, *, destination_id: str | None = None, status: Status | None = None, top: int = 50
+        self, wanted: ExportFilter = EVERY_EXPORT, *, before: str | None = None, top: int = 50
     ) -> list[ExportView]:
         found = [
             view
             for view in reversed(self.views.values())
-            if destination_id in {None, view.destination_id} and status in {None, view.status}
+            if wanted.destination_id in {None, view.destination_id}
+            and (not wanted.statuses or view.status in wanted.statuses)
+            and wanted.trigger in {None, view.trigger}
         ]
-        return found[:top]
+        behind = [view.id for view in found].index(before) + 1 if before is not None else 0
+        return found[behind : behind + top]
 
-    def cancel(self, export_id: str, requested_by: str) -> ExportView:
+    def record_skipped(
+        self,
+        destination: Destination,
+        *,
+        trigger: Literal["onDemand", "scheduled"],
+        requested_by: Person,
+        idempotency_key: str,
+        problem: Problem,
+    ) -> ExportView:
+        if (known := self.keys.get((destination.id, idempotency_key))) is not None:
+            return self.views[known]
+        export_id = f"export-{len(self.views) + 1}"
+        self.keys[destination.id, idempotency_key] = export_id
+        self.views[export_id] = ExportView(
+            id=export_id,
+            destination_id=destination.id,
+            destination_name=destination.display_name,
+            trigger=trigger,
+            requested_by=requested_by.name,
+            status=Status.SKIPPED,
+            ended=True,
+            problem=problem,
+            created_at=self._clock(),
+            books=Books(),
+        )
+        return self.views[export_id]
+
+    def cancel(self, export_id: str, requested_by: Person) -> ExportView:
         view = self.get(export_id)
         if view.ended:
             raise ExportEnded(export_id, view.status)
-        self.stopped.append((export_id, requested_by))
+        self.stopped.append((export_id, requested_by.name))
         return view
 
     def rejected(self, export_id: str) -> bytes:
         self.get(export_id)
         return self.csv
 
-    def stop_for_destination(self, destination_id: str, reason: str) -> None:
+    def stop_for_destination(self, destination_id: str, reason: str, code: str = "destinationRemoved") -> None:
         self.stopped.append((destination_id, reason))
 
 
@@ -265,31 +329,49 @@ class Setup:
         self.segments = FakeSegments()
         self.mailchimp = FakeMailchimp()
         self.exports = FakeExports(self.clock)
-        self.store = DestinationStore(self.documents.as_documents(), self.clock)
-        self.service = DestinationService(
+        self.audit_documents = FakeDocuments()
+        self.audit = AuditLog(self.audit_documents.as_documents())
+        new_id = FakeIds()
+        self.store = DestinationStore(self.documents.as_documents(), self.audit, self.clock, new_id)
+        self.connections = Connections(self.store, self.secrets, self.mailchimp, clock=self.clock, new_id=new_id)
+        self.authorizations = Authorizations(
+            self.documents.as_documents(),
             self.store,
+            self.connections,
             self.secrets,
-            self.segments,
-            self.mailchimp,
-            self.exports,
+            None,
+            portal_origins=(),
             clock=self.clock,
-            new_id=FakeIds(),
+            new_id=new_id,
         )
+        self.fitting = Fitting(self.segments, self.connections)
+        self.service = DestinationService(
+            self.store, self.connections, self.fitting, self.exports, clock=self.clock, new_id=new_id
+        )
+        self.counts = FakeCounts()
+        self.readiness = ReadinessReports(self.fitting, self.segments, self.counts, limit=1_000_000)
+        self.removals = Removals(self.store, self.secrets, self.exports, self.clock)
+
+    def audit_records(self) -> list[AuditRecord]:
+        """Everything that was recorded, in the order of time."""
+        return [AuditRecord.from_bytes(data) for _, (data, _) in sorted(self.audit_documents.blobs.items())]
 
     def created(self, name: str = "Newsletter") -> StoredDestination:
-        return self.service.create(name, ConsentRequest(agreed=True), "ada")
+        return self.service.create(name, ConsentRequest(agreed=True), ADA)
 
     def connected(self, name: str = "Newsletter") -> StoredDestination:
-        return self.service.sign_in_with_api_key(self.created(name).destination.id, KEY, "ada")
+        return self.connections.sign_in_with_api_key(self.created(name).destination.id, KEY, ADA)
 
     def ready(self, name: str = "Newsletter", segments: Sequence[str] = ("Gold",)) -> StoredDestination:
+        stored = self.service.set_export_user(self.connected(name).destination.id, ADA)
         return self.patch(
-            self.connected(name),
+            stored,
             audienceId="aud1",
             dataMatching={"email": "EMail", "firstName": "FirstName"},
             segments=list(segments),
+            everyContributor=True,
         )
 
     def patch(self, stored: StoredDestination, /, if_match: str | None = None, **changes: Any) -> StoredDestination:
         patch = DestinationPatch.model_validate(changes)
-        return self.service.patch(stored.destination.id, patch, "ada", if_match)
+        return self.service.patch(stored.destination.id, patch, ADA, if_match)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from shared.api.auth import Principal, Role, read_principal
+from shared.people import Person
 from shared.settings import read_settings
 from tests.unit.api_caller import DEPLOYED, Api, signed_in
-from tests.unit.setup_fakes import KEY
+from tests.unit.setup_fakes import ADA, KEY
 
 ORIGIN = "https://app-1.azurewebsites.net"
 
@@ -92,7 +93,7 @@ def test_a_made_up_principal_is_not_looked_at_without_authentication(local: Api)
         f"/api/destinations/{local.setup.created().destination.id}/export-user",
         headers=signed_in(["Viewer"], "mallory"),
     )
-    assert reply.json["exportUser"] == "local user"
+    assert reply.json["exportUser"]["name"] == "local user"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://evil.example:7071", ""])
@@ -160,12 +161,12 @@ def test_roles_are_found_under_either_name_of_the_claim(deployed: Api, kind: str
 
 def test_the_role_claim_that_the_principal_names_itself_counts() -> None:
     payload = {
-        "role_typ": "r",
+        "role_typ": "urn:contoso:role",
         "name_typ": "n",
-        "claims": [{"typ": "r", "val": "Contributor"}, {"typ": "n", "val": "x"}],
+        "claims": [{"typ": "urn:contoso:role", "val": "Contributor"}, {"typ": "n", "val": "x"}],
     }
     found = read_principal(base64.b64encode(json.dumps(payload).encode()).decode())
-    assert found == Principal("x", Role.CONTRIBUTOR)
+    assert found == Principal(Person(id="", name="x"), Role.CONTRIBUTOR)
 
 
 def test_the_highest_role_counts(deployed: Api) -> None:
@@ -178,6 +179,8 @@ def test_the_highest_role_counts(deployed: Api) -> None:
 NEEDED = {
     ("get", "/api/health"): None,
     ("get", "/api/ready"): None,
+    ("get", "/api/me"): None,
+    ("get", "/api/audit"): Role.ADMINISTRATOR,
     ("get", "/api/segments"): Role.VIEWER,
     ("get", "/api/segments/{name}"): Role.VIEWER,
     ("get", "/api/consent-text"): Role.VIEWER,
@@ -187,7 +190,14 @@ NEEDED = {
     ("patch", "/api/destinations/{destinationId}"): Role.CONTRIBUTOR,
     ("delete", "/api/destinations/{destinationId}"): Role.ADMINISTRATOR,
     ("put", "/api/destinations/{destinationId}/api-key"): Role.ADMINISTRATOR,
-    ("put", "/api/destinations/{destinationId}/export-user"): Role.ADMINISTRATOR,
+    ("put", "/api/destinations/{destinationId}/export-user"): Role.CONTRIBUTOR,
+    ("get", "/api/destinations/{destinationId}/readiness"): Role.VIEWER,
+    ("post", "/api/destinations/{destinationId}/authorize"): Role.ADMINISTRATOR,
+    ("get", "/api/oauth/callback"): None,
+    ("get", "/api/destinations/{destinationId}/schedule"): Role.VIEWER,
+    ("put", "/api/destinations/{destinationId}/consent"): Role.ADMINISTRATOR,
+    ("post", "/api/destinations/{destinationId}/verify"): Role.CONTRIBUTOR,
+    ("post", "/api/destinations/{destinationId}/duplicate"): Role.ADMINISTRATOR,
     ("get", "/api/destinations/{destinationId}/audiences"): Role.VIEWER,
     ("get", "/api/destinations/{destinationId}/audiences/{audienceId}"): Role.VIEWER,
     ("post", "/api/destinations/{destinationId}/exports"): Role.CONTRIBUTOR,
@@ -203,6 +213,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/api/destinations"): {"displayName": "A", "consent": {"agreed": True}},
     ("patch", "/api/destinations/{destinationId}"): {"segments": ["Gold"]},
     ("put", "/api/destinations/{destinationId}/api-key"): {"apiKey": KEY},
+    ("put", "/api/destinations/{destinationId}/consent"): {"agreed": True},
+    ("post", "/api/destinations/{destinationId}/duplicate"): {"displayName": "Copy", "consent": {"agreed": True}},
     ("put", "/api/schedule"): {"isActive": False, "timeZone": "UTC", "times": ["00:00"]},
 }
 
@@ -215,7 +227,7 @@ def test_the_table_of_roles_names_every_operation(local: Api) -> None:
 @pytest.mark.parametrize("operation", [each for each, role in NEEDED.items() if role is not None], ids=" ".join)
 def test_each_operation_needs_its_role_and_no_more(deployed: Api, operation: tuple[str, str]) -> None:
     stored = deployed.setup.ready()
-    export = deployed.setup.exports.start(stored.destination, trigger="onDemand", requested_by="ada")
+    export = deployed.setup.exports.start(stored.destination, trigger="onDemand", requested_by=ADA)
     method, path = operation
     path = path.format(destinationId=stored.destination.id, exportId=export.id, audienceId="aud1", name="Gold")
     needed = NEEDED[operation]
@@ -242,10 +254,10 @@ def test_contributors_do_not_decide_where_data_goes(deployed: Api, change: dict[
     assert deployed.setup.service.get(stored.destination.id) == stored
 
 
-def test_contributors_wait_until_a_destination_is_connected(deployed: Api) -> None:
+def test_contributors_wait_until_a_destination_is_given_to_them(deployed: Api) -> None:
     path = f"/api/destinations/{deployed.setup.created().destination.id}"
     reply = deployed.call("PATCH", path, {"segments": ["Gold"]}, headers=signed_in(["Contributor"]))
-    assert (reply.status, reply.error["code"]) == (403, "roleMissing")
+    assert (reply.status, reply.error["code"]) == (403, "notShared")
 
 
 def test_pages_of_other_sites_cannot_use_a_visitors_session(deployed: Api) -> None:

@@ -21,7 +21,7 @@ from shared.destinations.view import view_of
 from shared.mailchimp.errors import AccessForbidden, ApiKeyMalformed
 from shared.mailchimp.errors import SignInRefused as MailchimpSignInRefused
 from shared.storage import names
-from tests.unit.setup_fakes import KEY, NOW, OTHER_ACCOUNT_KEY, OTHER_KEY, Setup
+from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, OTHER_ACCOUNT_KEY, OTHER_KEY, Setup
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_consent_is_recorded_with_who_when_and_which_text(setup: Setup) -> None:
 @pytest.mark.parametrize("agreement", [None, ConsentRequest(agreed=False)])
 def test_without_consent_nothing_is_created(setup: Setup, agreement: ConsentRequest | None) -> None:
     with pytest.raises(ConsentRequired, match="agree to data privacy"):
-        setup.service.create("Newsletter", agreement, "ada")
+        setup.service.create("Newsletter", agreement, ADA)
     assert setup.service.list() == []
 
 
@@ -66,6 +66,7 @@ def test_a_new_destination_says_what_is_still_to_do(setup: Setup) -> None:
     assert view.missing_steps == [
         "sign in to Mailchimp",
         "choose an audience",
+        "add yourself as export user",
         "match the Email field",
         "choose at least one segment",
     ]
@@ -86,7 +87,7 @@ def test_signing_in_keeps_the_key_in_the_secret_store_only(setup: Setup) -> None
 
 def test_the_hint_of_a_short_key_does_not_give_it_away(setup: Setup) -> None:
     setup.mailchimp.accounts["short-us1"] = setup.mailchimp.accounts[KEY]
-    stored = setup.service.sign_in_with_api_key(setup.created().destination.id, "short-us1", "ada")
+    stored = setup.connections.sign_in_with_api_key(setup.created().destination.id, "short-us1", ADA)
     assert stored.destination.sign_in.secret_hint == "…-us1"
 
 
@@ -108,7 +109,7 @@ def test_a_refused_key_is_said_to_be_refused_and_not_stored(setup: Setup, fault:
     created = setup.created()
     setup.mailchimp.fault = fault
     with pytest.raises(SignInRefused, match="Nothing was stored"):
-        setup.service.sign_in_with_api_key(created.destination.id, KEY, "ada")
+        setup.connections.sign_in_with_api_key(created.destination.id, KEY, ADA)
     assert not setup.secrets.values
     assert setup.service.get(created.destination.id) == created
 
@@ -116,7 +117,7 @@ def test_a_refused_key_is_said_to_be_refused_and_not_stored(setup: Setup, fault:
 def test_a_refused_key_leaves_the_sign_in_that_there_was(setup: Setup) -> None:
     stored = setup.connected()
     with pytest.raises(SignInRefused):
-        setup.service.sign_in_with_api_key(stored.destination.id, "1" * 32 + "-us19", "ada")
+        setup.connections.sign_in_with_api_key(stored.destination.id, "1" * 32 + "-us19", ADA)
     assert setup.service.get(stored.destination.id) == stored
     assert list(setup.secrets.values.values()) == [KEY]
 
@@ -124,14 +125,14 @@ def test_a_refused_key_leaves_the_sign_in_that_there_was(setup: Setup) -> None:
 def test_a_malformed_key_is_refused_before_anybody_is_asked(setup: Setup) -> None:
     created = setup.created()
     with pytest.raises(ApiKeyMalformed) as caught:
-        setup.service.sign_in_with_api_key(created.destination.id, "not a key", "ada")
+        setup.connections.sign_in_with_api_key(created.destination.id, "not a key", ADA)
     assert "not a key" not in str(caught.value)
     assert setup.mailchimp.lookups == []
 
 
 def test_signing_in_again_replaces_the_secret_and_deletes_the_old_one(setup: Setup) -> None:
     first = setup.ready()
-    second = setup.service.sign_in_with_api_key(first.destination.id, OTHER_KEY, "ada").destination
+    second = setup.connections.sign_in_with_api_key(first.destination.id, OTHER_KEY, ADA).destination
     assert second.sign_in.secret_name != first.destination.sign_in.secret_name
     assert setup.secrets.values == {second.sign_in.secret_name: OTHER_KEY}
     assert second.audience == first.destination.audience
@@ -139,7 +140,7 @@ def test_signing_in_again_replaces_the_secret_and_deletes_the_old_one(setup: Set
 
 def test_signing_in_to_another_account_gives_up_the_audience(setup: Setup) -> None:
     stored = setup.ready()
-    changed = setup.service.sign_in_with_api_key(stored.destination.id, OTHER_ACCOUNT_KEY, "ada").destination
+    changed = setup.connections.sign_in_with_api_key(stored.destination.id, OTHER_ACCOUNT_KEY, ADA).destination
     assert changed.audience is None
     assert [warning.code for warning in changed.warnings] == ["accountChanged"]
 
@@ -148,25 +149,25 @@ def test_a_sign_in_that_cannot_be_noted_leaves_no_secret_behind(setup: Setup) ->
     stored = setup.created()
     setup.documents.before_replace = lambda name: setup.documents.delete(name)
     with pytest.raises(DestinationNotFound):
-        setup.service.sign_in_with_api_key(stored.destination.id, KEY, "ada")
+        setup.connections.sign_in_with_api_key(stored.destination.id, KEY, ADA)
     assert not setup.secrets.values
 
 
 def test_a_refused_sign_in_is_marked_and_a_new_one_clears_the_mark(setup: Setup) -> None:
     stored = setup.ready()
-    setup.store.mark_sign_in_again(stored.destination.id, stored.destination.sign_in.secret_name)
+    setup.store.mark_needs_authentication(stored.destination.id, "revoked", stored.destination.sign_in.secret_name)
     marked = setup.service.get(stored.destination.id).destination
-    assert marked.sign_in.state is SignInState.SIGN_IN_AGAIN
+    assert marked.sign_in.state is SignInState.NEEDS_AUTHENTICATION
     assert marked.missing_steps() == ["sign in to Mailchimp again"]
-    again = setup.service.sign_in_with_api_key(stored.destination.id, OTHER_KEY, "ada").destination
+    again = setup.connections.sign_in_with_api_key(stored.destination.id, OTHER_KEY, ADA).destination
     assert again.sign_in.state is SignInState.CONNECTED
 
 
 def test_a_late_refusal_of_the_old_secret_does_not_spoil_the_new_sign_in(setup: Setup) -> None:
     stored = setup.ready()
     old = stored.destination.sign_in.secret_name
-    setup.service.sign_in_with_api_key(stored.destination.id, OTHER_KEY, "ada")
-    setup.store.mark_sign_in_again(stored.destination.id, old)
+    setup.connections.sign_in_with_api_key(stored.destination.id, OTHER_KEY, ADA)
+    setup.store.mark_needs_authentication(stored.destination.id, "revoked", old)
     assert setup.service.get(stored.destination.id).destination.sign_in.state is SignInState.CONNECTED
 
 
@@ -174,13 +175,13 @@ def test_a_key_that_was_revoked_shows_when_audiences_are_looked_up(setup: Setup)
     stored = setup.connected()
     del setup.mailchimp.accounts[KEY]
     with pytest.raises(NotConnected, match="sign in to Mailchimp again"):
-        setup.service.audiences(stored.destination.id)
+        setup.connections.audiences(stored.destination.id)
     state = setup.service.get(stored.destination.id).destination.sign_in.state
-    assert state is SignInState.SIGN_IN_AGAIN
+    assert state is SignInState.NEEDS_AUTHENTICATION
 
 
 def test_audiences_come_with_their_merge_fields(setup: Setup) -> None:
-    choices = setup.service.audiences(setup.connected().destination.id)
+    choices = setup.connections.audiences(setup.connected().destination.id)
     assert [(c.audience.id, [f.tag for f in c.merge_fields or ()]) for c in choices] == [
         ("aud1", ["FNAME", "LNAME", "ADDRESS", "CITY"]),
         ("aud2", ["FIRST", "COMPANY"]),
@@ -190,13 +191,13 @@ def test_audiences_come_with_their_merge_fields(setup: Setup) -> None:
 
 def test_a_long_list_of_audiences_leaves_out_the_merge_fields_of_the_later_ones(setup: Setup) -> None:
     setup.mailchimp.names = {f"aud{n}": f"Audience {n}" for n in range(25)}
-    choices = setup.service.audiences(setup.connected().destination.id)
+    choices = setup.connections.audiences(setup.connected().destination.id)
     assert [choice.merge_fields is None for choice in choices] == [False] * 20 + [True] * 5
 
 
 def test_audiences_need_a_sign_in(setup: Setup) -> None:
     with pytest.raises(NotConnected, match="not signed in"):
-        setup.service.audiences(setup.created().destination.id)
+        setup.connections.audiences(setup.created().destination.id)
 
 
 # -- concurrency -------------------------------------------------------------------------------------------------
@@ -214,11 +215,13 @@ def test_a_change_without_etag_is_repeated_on_what_somebody_else_wrote(setup: Se
     stored = setup.ready()
 
     def interfere(_: str) -> None:
-        setup.service.set_export_user(stored.destination.id, "grace")
+        setup.service.set_export_user(stored.destination.id, GRACE)
 
     setup.documents.before_replace = interfere
     changed = setup.patch(stored, displayName="New").destination
-    assert (changed.display_name, changed.export_user) == ("New", "grace")
+    assert changed.display_name == "New"
+    assert changed.export_user is not None
+    assert changed.export_user.name == "grace"
 
 
 def test_a_change_that_changes_nothing_keeps_etag_and_date(setup: Setup) -> None:
@@ -231,7 +234,7 @@ def test_a_change_records_who_and_when(setup: Setup) -> None:
     stored = setup.created()
     setup.clock.pass_(hours=1)
     patch = DestinationPatch.model_validate({"displayName": "New"})
-    changed = setup.service.patch(stored.destination.id, patch, "grace").destination
+    changed = setup.service.patch(stored.destination.id, patch, GRACE).destination
     assert (changed.updated_by, changed.updated_at) == ("grace", setup.clock.now)
     assert (changed.created_by, changed.created_at) == ("ada", NOW)
 
@@ -244,7 +247,7 @@ def test_removal_stops_exports_and_deletes_secret_ledger_and_document(setup: Set
     destination_id = stored.destination.id
     setup.documents.write(names.ledger(destination_id, "a1b2c3d4e5"), b"people")
     setup.documents.write(names.idempotency(destination_id, "abc"), b"{}")
-    setup.service.remove(destination_id, "ada")
+    setup.removals.remove(destination_id, ADA)
     assert setup.exports.stopped == [(destination_id, "The destination was removed by ada.")]
     assert not setup.secrets.values
     assert not setup.documents.blobs
@@ -256,19 +259,19 @@ def test_removal_with_a_stale_etag_is_refused(setup: Setup) -> None:
     stored = setup.created()
     setup.patch(stored, displayName="New")
     with pytest.raises(DestinationChanged):
-        setup.service.remove(stored.destination.id, "ada", stored.etag)
+        setup.removals.remove(stored.destination.id, ADA, stored.etag)
     assert setup.exports.stopped == []
 
 
 def interrupted_removal(setup: Setup) -> str:
     stored = setup.ready()
 
-    def break_down(destination_id: str, reason: str) -> None:
+    def break_down(destination_id: str, reason: str, code: str = "") -> None:
         raise ServiceRequestError("storage is down")
 
     working, setup.exports.stop_for_destination = setup.exports.stop_for_destination, break_down  # type: ignore[method-assign]
     with pytest.raises(ServiceRequestError):
-        setup.service.remove(stored.destination.id, "ada")
+        setup.removals.remove(stored.destination.id, ADA)
     setup.exports.stop_for_destination = working  # type: ignore[method-assign]
     return stored.destination.id
 
@@ -280,12 +283,12 @@ def test_nothing_starts_or_changes_once_a_removal_has_begun(setup: Setup) -> Non
     with pytest.raises(DestinationBeingRemoved):
         setup.patch(half_removed, displayName="New")
     with pytest.raises(DestinationBeingRemoved):
-        setup.service.sign_in_with_api_key(destination_id, OTHER_KEY, "ada")
-    setup.store.mark_sign_in_again(destination_id)
+        setup.connections.sign_in_with_api_key(destination_id, OTHER_KEY, ADA)
+    setup.store.mark_needs_authentication(destination_id, "revoked")
 
 
 def test_an_interrupted_removal_can_be_repeated(setup: Setup) -> None:
-    setup.service.remove(interrupted_removal(setup), "ada", if_match='"stale"')
+    setup.removals.remove(interrupted_removal(setup), ADA, if_match='"stale"')
     assert not setup.documents.blobs
     assert not setup.secrets.values
 
@@ -293,11 +296,11 @@ def test_an_interrupted_removal_can_be_repeated(setup: Setup) -> None:
 def test_an_interrupted_removal_is_completed_by_the_timer(setup: Setup) -> None:
     interrupted_removal(setup)
     setup.ready("Other")
-    assert setup.service.finish_removals() == 1
+    assert setup.removals.finish_removals() == 1
     assert [destination.display_name for destination in setup.service.list()] == ["Other"]
-    assert setup.service.finish_removals() == 0
+    assert setup.removals.finish_removals() == 0
 
 
 def test_a_name_is_free_again_after_the_removal(setup: Setup) -> None:
-    setup.service.remove(setup.created("Newsletter").destination.id, "ada")
+    setup.removals.remove(setup.created("Newsletter").destination.id, ADA)
     setup.created("Newsletter")

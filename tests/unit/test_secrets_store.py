@@ -1,15 +1,13 @@
-"""The secret stores: what is kept where, and what is said when it cannot be."""
+"""The local secret store and the cache: what is kept where, and what is said when it cannot be.
+
+What every store does alike is in tests/integration/test_secret_stores.py, Key Vault in test_key_vault.py there.
+"""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
 
 from shared.secrets.cached import CachedSecretStore
-from shared.secrets.key_vault import KeyVaultSecretStore
 from shared.secrets.local import LocalSecretStore
 from shared.secrets.open import open_secret_store
 from shared.secrets.store import SecretNotFound, SecretStoreError
@@ -112,78 +110,6 @@ def test_a_missing_secret_is_asked_for_again_each_time() -> None:
         store.read("mc-1-a")
     inner.write("mc-1-a", SECRET)
     assert store.read("mc-1-a") == SECRET
-
-
-class FakeVault:
-    """The calls of ``SecretClient`` that are used; ``fault`` is raised by each."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.fault: Exception | None = None
-
-    def set_secret(self, name: str, value: str, **_: Any) -> None:
-        self._check()
-        self.values[name] = value
-
-    def get_secret(self, name: str) -> SimpleNamespace:
-        self._check()
-        if name not in self.values:
-            raise ResourceNotFoundError("no")
-        return SimpleNamespace(value=self.values[name])
-
-    def begin_delete_secret(self, name: str) -> None:
-        self._check()
-        if self.values.pop(name, None) is None:
-            raise ResourceNotFoundError("no")
-
-    def _check(self) -> None:
-        if self.fault is not None:
-            raise self.fault
-
-
-def vault_store(vault: FakeVault) -> KeyVaultSecretStore:
-    return KeyVaultSecretStore("https://kv-1.vault.azure.net", cast("Any", None), cast("Any", vault))
-
-
-def http_fault(status: int) -> HttpResponseError:
-    error = HttpResponseError("refused")
-    error.status_code = status
-    return error
-
-
-def test_the_vault_keeps_reads_and_deletes() -> None:
-    store = vault_store(FakeVault())
-    store.write("mc-1-a", SECRET)
-    assert store.read("mc-1-a") == SECRET
-    store.delete("mc-1-a")
-    store.delete("mc-1-a")
-    with pytest.raises(SecretNotFound):
-        store.read("mc-1-a")
-
-
-def test_a_vault_that_lets_us_not_in_is_an_error_that_names_the_role() -> None:
-    vault = FakeVault()
-    vault.fault = http_fault(403)
-    store = vault_store(vault)
-    for ask in (lambda: store.read("a"), lambda: store.write("a", SECRET), lambda: store.delete("a")):
-        with pytest.raises(SecretStoreError, match="Key Vault Secrets Officer") as caught:
-            ask()
-        assert SECRET not in str(caught.value)
-    assert not store.reachable()
-
-
-def test_faults_of_the_vault_itself_come_through() -> None:
-    vault = FakeVault()
-    vault.fault = http_fault(500)
-    with pytest.raises(HttpResponseError):
-        vault_store(vault).read("mc-1-a")
-
-
-def test_a_vault_is_reachable_when_it_answers() -> None:
-    vault = FakeVault()
-    assert vault_store(vault).reachable()
-    vault.fault = ServiceRequestError("no route")
-    assert not vault_store(vault).reachable()
 
 
 STORAGE = {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}

@@ -1,0 +1,158 @@
+"""One example of every error that the API answers. The OpenAPI document shows them, as the API itself words them.
+
+A route names its errors by their codes (``shared/api/answers.py``); one that is not here keeps the API from starting.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from azure.core.exceptions import ServiceResponseTimeoutError
+
+from shared.api.errors import ApiError, answer_to
+from shared.destinations import errors as destinations
+from shared.exports import errors as exports
+from shared.mailchimp import errors as mailchimp
+from shared.mailchimp.access import LookupsBusy
+from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
+from shared.secrets.store import SecretStoreError
+from shared.segments import errors as segments
+
+_DESTINATION: Final = "5f0c2a9be1d47836"
+_EXPORT: Final = "20261122T060000214816Z-c41d07b6e53f9a28"
+
+_KEY_REFUSED: Final = "Mailchimp does not accept this API key. Nothing was stored. Copy it again from Mailchimp."
+_CONFIGURATION_FINDINGS: Final = (
+    destinations.Finding(
+        "fieldNotInSegment",
+        "The segment 'Silver' has no field 'LastName'. Did you mean 'Lastname'?",
+        "dataMatching.lastName",
+    ),
+    destinations.Finding("segmentNotFound", "There is no segment 'Glod'. Did you mean 'Gold'?", "segments[1]"),
+)
+
+_ERRORS: Final = (
+    # any call: shared/api/gate.py, shared/api/errors.py
+    ApiError(400, "invalidJson", "The body is not JSON: Expecting ',' delimiter, at character 27."),
+    ApiError(400, "bodyMissing", "The request needs a body: a JSON object."),
+    ApiError(400, "notAnObject", "The body must be one JSON object."),
+    ApiError(401, "signInRequired", "Sign in first (Entra ID)."),
+    ApiError(
+        403,
+        "roleMissing",
+        "This needs the role Administrator. Ask an administrator of the app to assign it to you in Entra ID.",
+    ),
+    ApiError(
+        403,
+        "notLocal",
+        "Without App Service authentication the app answers only on this machine: use http://127.0.0.1 or "
+        "http://localhost, without a proxy.",
+    ),
+    ApiError(403, "foreignOrigin", "The request comes from a page of another site.", "Origin"),
+    ApiError(404, "notFound", "There is nothing with this ID or name.", "destinationId"),
+    ApiError(413, "bodyTooLarge", "The body is larger than 1048576 bytes."),
+    ApiError(415, "notJson", "Send the body as JSON, with the header Content-Type: application/json.", "Content-Type"),
+    ApiError(422, "invalidRequest", "displayName: This is required.", "displayName"),
+    ApiError(
+        500,
+        "unexpectedError",
+        "Something unexpected happened. The app's log tells more under 'c9f8a0de-6a3c-4a52-9c0f-2f6d1f0b7a11'.",
+    ),
+    ApiError(
+        503,
+        "authenticationOff",
+        "This app answers nothing while App Service authentication is off. Turn it on (Authentication, add the "
+        "Microsoft identity provider, require authentication).",
+    ),
+    ServiceResponseTimeoutError("storage"),
+    # single routes
+    ApiError(
+        403,
+        "notShared",
+        "The destination 'Newsletter' was not given to you. Ask an administrator of the app to add you to its "
+        "contributors.",
+    ),
+    destinations.DestinationNotFound(_DESTINATION),
+    destinations.OAuthNotConfigured(),
+    destinations.PersonUnknown(),
+    destinations.ReturnToNotAllowed(),
+    destinations.DestinationChanged(_DESTINATION),
+    destinations.DestinationBeingRemoved(_DESTINATION),
+    destinations.DestinationNameTaken("Newsletter"),
+    destinations.ConsentRequired(),
+    destinations.NotConnected(_DESTINATION, again=True),
+    destinations.ConfirmationNeeded("Customers", "Partners"),
+    destinations.SignInRefused(_KEY_REFUSED),
+    destinations.ConfigurationInvalid(_CONFIGURATION_FINDINGS),
+    exports.ExportNotFound(_EXPORT),
+    exports.ExportRunning(_EXPORT),
+    exports.ExportEnded(_EXPORT, "Successful"),
+    exports.DestinationNotReady(["choose an audience", "choose segments"]),
+    exports.RejectedNotReady(_EXPORT),
+    exports.RejectedExpired(_EXPORT),
+    ScheduleInvalid("'Europe/Berln' is not the IANA name of a time zone. Did you mean 'Europe/Berlin'?", "timeZone"),
+    ScheduleChanged(),
+    segments.SegmentNotFound("Glod"),
+    segments.ContainerMissing("segments"),
+    segments.ModelInvalid("CustomerInsights/model.json", "entities[2].name", "must be a text."),
+    segments.LocationRefused(
+        "CustomerInsights/model.json",
+        "entities[0].partitions[0].location",
+        "https://other.blob.core.windows.net/segments/Gold.csv",
+        "is not in the configured account and container",
+    ),
+    segments.SourceMissing("Gold/part-0.csv"),
+    segments.SourceUnreadable("Gold/part-0.csv", 1, "is longer than 1048576 bytes."),
+    mailchimp.ApiKeyMalformed(
+        "This is not a Mailchimp API key: a key ends in its data centre, for example -us19.",
+        action="Copy the whole key from Mailchimp (Account, Extras, API keys), including the part after the last "
+        "hyphen.",
+    ),
+    mailchimp.AudienceNotFound("a1b2c3d4e5"),
+    mailchimp.AccessForbidden(
+        "Mailchimp does not allow this user to do that.",
+        action="Ask the owner of the Mailchimp account for a role that may manage audiences.",
+    ),
+    mailchimp.AccountRestricted(
+        "Mailchimp has restricted this account for compliance reasons.",
+        action="Log in to Mailchimp and follow the notice on the dashboard.",
+    ),
+    mailchimp.RequestInvalid(
+        "Mailchimp does not understand the call for the audiences (405).",
+        action="Report this as a defect of the product.",
+    ),
+    mailchimp.BatchRefused("Mailchimp refused the call (400)."),
+    mailchimp.ApiRootRefused(
+        "The address is not one of Mailchimp's (https://<data centre>.api.mailchimp.com); nothing was sent to it.",
+        action="Connect the destination to Mailchimp again.",
+    ),
+    mailchimp.Unavailable("Mailchimp does not answer (503).", reason="serverError", outcome_unknown=False),
+    mailchimp.ReplyUnusable("Mailchimp's answer cannot be read."),
+    LookupsBusy("All connections to this Mailchimp account are in use. Try again in a few seconds."),
+    SecretStoreError("The secret store does not answer. Try again in half a minute."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorExample:
+    """``body`` is an ``ErrorDocument``."""
+
+    status: int
+    body: dict[str, Any]
+
+
+def _examples() -> dict[str, ErrorExample]:
+    found = {}
+    for error in _ERRORS:
+        response = answer_to(error, "")
+        body = json.loads(bytes(response.body))
+        found[body["error"]["code"]] = ErrorExample(response.status_code, body)
+    return found
+
+
+EXAMPLES: Final[Mapping[str, ErrorExample]] = MappingProxyType(_examples())
+"""By code."""
