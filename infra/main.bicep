@@ -128,6 +128,7 @@ var queueNames = [
   'prepare'
   'lanes'
   'finish'
+  'removals'
 ]
 var timerFunctionName = 'schedule'
 var deploymentContainerName = 'app-package'

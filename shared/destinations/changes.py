@@ -22,7 +22,10 @@ _CONFIGURATION: Final = {
     "every_contributor",
     "removal",
 }
-_NEVER: Final = {"sign_in": {"secret_name", "secret_hint"}, "removal": {"tags_left", "problem"}}
+_NEVER: Final = {
+    "sign_in": {"secret_name", "secret_hint"},
+    "removal": {"waits_for", "sign_in_deleted", "untagged", "tags_taken", "tags_left", "left_because", "problem"},
+}
 
 
 def changes(before: Destination | None, after: Destination) -> list[Change]:

@@ -126,14 +126,29 @@ class TagsOnRemoval(StrEnum):
 
 
 class Removal(JsonDocument):
-    """A removal that is going on. ``tags_left`` counts the memberships in tags that still have to be taken away, null
-    before they are counted; ``problem`` says what the removal waits for."""
+    """A removal that is going on.
+
+    ``waits_for``: the running export that has to end first. ``sign_in_deleted``: the secret is gone, so the tags can no
+    longer be taken away. ``tags_taken`` and ``tags_left`` count memberships in tags: those that were taken away, and
+    those that still have to be, null before they are counted. ``untagged``: taking them away has ended, and if some are
+    left then ``left_because`` says why. ``problem`` says what the removal waits for.
+    """
 
     requested_by: Person
     requested_at: datetime
     tags: TagsOnRemoval = TagsOnRemoval.KEEP
+    waits_for: str | None = None
+    sign_in_deleted: bool = False
+    untagged: bool = False
+    tags_taken: int = 0
     tags_left: int | None = None
+    left_because: str | None = None
     problem: str | None = None
+
+    @property
+    def takes_tags_away(self) -> bool:
+        """Whether it still has to."""
+        return self.tags is TagsOnRemoval.REMOVE and not self.untagged
 
 
 class Destination(JsonDocument):

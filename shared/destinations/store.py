@@ -126,6 +126,9 @@ class DestinationStore:
         found = self.find(destination_id)
         if found is not None and _normalized(found.destination.display_name) == _normalized(display_name):
             return
+        self._release(display_name, destination_id)
+
+    def _release(self, display_name: str, destination_id: str) -> None:
         name = names.display_name(_normalized(display_name))
         claim = self.documents.read(name)
         if claim is not None and _NameClaim.from_bytes(claim.data).destination_id == destination_id:
@@ -223,7 +226,8 @@ class DestinationStore:
             return
 
     def delete(self, destination: Destination, by: Person, detail: str | None = None) -> None:
-        """Delete the destination, after its end was recorded. ``detail``: what of it is left elsewhere."""
+        """Delete the destination, after its end was recorded; the document last, because a removal that is cut off is
+        found by it. ``detail``: what of it is left elsewhere."""
         self._log(destination)
         asked_at = destination.removal.requested_at if destination.removal else self._clock()
         self._audit.append(
@@ -238,5 +242,5 @@ class DestinationStore:
                 detail=detail,
             )
         )
+        self._release(destination.display_name, destination.id)
         self.documents.delete(names.destination(destination.id))
-        self.release_name(destination.display_name, destination.id)

@@ -22,6 +22,7 @@ from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
 from shared.exports.rejected import write_none_rejected, write_rejected
+from shared.exports.signals import Signals
 from shared.exports.store import ExportStore, RecordedResult
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
@@ -46,14 +47,16 @@ class FinishTools:
     store: ExportStore
     destinations: DestinationStore
     leases: Leases
+    signals: Signals
     now: Callable[[], datetime]
 
 
 class Finisher:
     """Finishes exports whose lanes have ended, or that never had any."""
 
-    def __init__(self, tools: FinishTools) -> None:
+    def __init__(self, tools: FinishTools, *, max_connections: int) -> None:
         self._tools = tools
+        self._max_connections = max_connections
 
     def finish(self, message: ExportMessage) -> None:
         """End the export, unless it has ended, or lanes are still sending (then the last of them asks again)."""
@@ -66,12 +69,25 @@ class Finisher:
             plan = store.plan(export_id)
             if export is None or (plan is None and export.stop is None and not export.ended):
                 return
-            if plan is not None and not store.ended_lanes(export_id) >= set(plan.lanes):
+            if plan is not None and not self._have_lanes_ended(export, plan):
                 return
             if not export.ended:
                 self._close(export_id, plan)
         if export is not None:
             self._clean_up(export, plan)
+
+    def _have_lanes_ended(self, export: Export, plan: Plan) -> bool:
+        """Whether no lane sends for the export any more. An export that is to stop does not wait for lanes that rest
+        until Mailchimp is back, minutes away: nobody holds those, so nobody sends for it."""
+        store = self._tools.store
+        open_lanes = set(plan.lanes) - store.ended_lanes(export.id)
+        if export.stop is not None:
+            for lane in sorted(open_lanes):
+                with self._tools.leases.take(names.lane(plan.account_id, lane % self._max_connections)) as lease:
+                    if lease is not None:
+                        store.end_lane(export.id, lane)
+                        open_lanes.remove(lane)
+        return not open_lanes
 
     def give_up(self, export_id: str, problem: Problem) -> None:
         """End an export whose finishing failed again and again: without books, but with the reason."""
@@ -145,9 +161,9 @@ class Finisher:
         return closed
 
     def _is_there(self, destination_id: str) -> bool:
-        """Whether the destination is to keep a ledger; that of a removed one was deleted and stays so."""
-        found = self._tools.destinations.find(destination_id)
-        return found is not None and found.destination.removal is None
+        """Whether the destination is to keep a ledger. One that is being removed is: the removal waits for this export
+        and takes the tags away by the ledger. One that is gone is not."""
+        return self._tools.destinations.find(destination_id) is not None
 
     def _rejected(self, results: Sequence[RecordedResult]) -> Sequence[tuple[int, RejectedRow]]:
         """The refused rows, each with its batch. Only results that have some are opened."""
@@ -166,6 +182,9 @@ class Finisher:
         if plan is not None:
             documents.delete(names.open_export(plan.account_id, plan.export_id))
         _delete_bodies(documents, export.id)
+        found = self._tools.destinations.find(export.destination_id)
+        if found is None or found.destination.removal is not None:
+            self._tools.signals.removal(export.destination_id)  # it waits for this, or went without knowing of it
         documents.delete(names.active(export.id))
 
 

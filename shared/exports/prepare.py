@@ -46,6 +46,8 @@ _UPLOADS_AHEAD: Final = 16
 
 _LOOK_FOR_STOP_EVERY_S: Final = 1.0
 
+_Early = Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
+
 
 class _StopRequested(Exception):
     """The export is to end before it was prepared."""
@@ -54,10 +56,10 @@ class _StopRequested(Exception):
 class Impossible(Exception):
     """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
 
-    def __init__(self, problem: Problem, status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED) -> None:
+    def __init__(self, problem: Problem, status: _Early = Status.FAILED) -> None:
         super().__init__(problem.code)
         self.problem = problem
-        self.status: Literal[Status.FAILED, Status.SKIPPED] = status
+        self.status: _Early = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Preparer:
         self,
         export_id: str,
         problem: Problem,
-        status: Literal[Status.FAILED, Status.SKIPPED] = Status.FAILED,
+        status: _Early = Status.FAILED,
     ) -> Callable[[], None]:
         log.warning("prepare.stopped", export=export_id, code=problem.code)
         self._tools.store.request_stop(export_id, Stop(status=status, problem=problem, at=self._tools.now()))
@@ -224,7 +226,7 @@ class Preparer:
             raise Impossible(problems.already_running(), Status.SKIPPED)
         found = self._tools.destinations.find(export.destination_id)
         if found is None or found.destination.removal is not None:
-            raise Impossible(problems.removed())
+            raise Impossible(problems.removed(), Status.CANCELED)
         destination = found.destination
         steps = destination.missing_steps()
         if steps:

@@ -184,6 +184,22 @@ class ExportService:
         if running is not None:
             self._stop(running, Problem(code=code, message=reason))
 
+    def running_of(self, destination_id: str) -> str | None:
+        """The ID of the destination's running export, if there is one."""
+        return self._store.running(destination_id)
+
+    def erase_data(self, destination_id: str) -> int:
+        """Delete the profiles of all ended exports of the destination; the exports themselves stay in the history.
+
+        Returns of how many exports there was something to delete.
+        """
+        erased = 0
+        for export_id in list(self._store.newest()):
+            export = self._store.find(export_id)
+            if export is not None and export.destination_id == destination_id and export.ended:
+                erased += bool(self._store.documents.delete_all(names.run(export_id)))
+        return erased
+
     def _stop(self, export_id: str, problem: Problem) -> None:
         self._store.request_stop(export_id, Stop(status=Status.CANCELED, problem=problem, at=self._now()))
         self._signals.finish(export_id)  # an export that is not being sent ends at once; else the last lane ends it

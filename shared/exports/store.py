@@ -97,10 +97,11 @@ class ExportStore:
         return self.change(export_id, step)
 
     def request_stop(self, export_id: str, stop: Stop) -> Export | None:
-        """Ask a running export to end early. The first request counts."""
+        """Ask a running export to end early. The first request counts, and none does once its books are being closed:
+        then it ends by itself, as what it is."""
 
         def ask(export: Export) -> None:
-            if export.stop is None and not export.ended:
+            if export.stop is None and export.status is not Status.FINISHING and not export.ended:
                 export.stop = stop
 
         return self.change(export_id, ask)
