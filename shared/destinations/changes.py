@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.audit.model import Change
-from shared.destinations.model import Destination
+from shared.destinations.model import Destination, Removal
 
 _CONFIGURATION: Final = {
     "display_name",
@@ -24,7 +24,7 @@ _CONFIGURATION: Final = {
 }
 _NEVER: Final = {
     "sign_in": {"secret_name", "secret_hint"},
-    "removal": {"waits_for", "sign_in_deleted", "untagged", "tags_taken", "tags_left", "left_because", "problem"},
+    "removal": set(Removal.model_fields) - {"requested_by", "requested_at", "tags"},
 }
 
 

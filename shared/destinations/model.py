@@ -125,13 +125,19 @@ class TagsOnRemoval(StrEnum):
     REMOVE = "remove"
 
 
+def memberships(number: int) -> str:
+    """So many memberships in tags, in words."""
+    return "1 membership in a tag" if number == 1 else f"{number:,} memberships in tags"
+
+
 class Removal(JsonDocument):
     """A removal that is going on.
 
     ``waits_for``: the running export that has to end first. ``sign_in_deleted``: the secret is gone, so the tags can no
     longer be taken away. ``tags_taken`` and ``tags_left`` count memberships in tags: those that were taken away, and
     those that still have to be, null before they are counted. ``untagged``: taking them away has ended, and if some are
-    left then ``left_because`` says why. ``problem`` says what the removal waits for.
+    left then ``left_because`` says why. ``problem`` says what the removal waits for. ``ended_at``: when everything but
+    the document was deleted.
     """
 
     requested_by: Person
@@ -144,6 +150,7 @@ class Removal(JsonDocument):
     tags_left: int | None = None
     left_because: str | None = None
     problem: str | None = None
+    ended_at: datetime | None = None
 
     @property
     def takes_tags_away(self) -> bool:

@@ -23,7 +23,7 @@ from azure.core.exceptions import AzureError
 
 from shared import log
 from shared.destinations.errors import DestinationNotFound, TagsAreKept
-from shared.destinations.model import Destination, Removal, TagsOnRemoval
+from shared.destinations.model import Destination, Removal, TagsOnRemoval, memberships
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.people import Person
 from shared.secrets.store import SecretNotFound, SecretStore, SecretStoreError
@@ -195,10 +195,11 @@ class Removals:
     def _complete(self, destination_id: str) -> None:
         """Delete what is stored; the document last, because an interrupted removal is found by it."""
         self._erase(destination_id)
+        removal = self.note(
+            destination_id, lambda newest: setattr(newest, "ended_at", newest.ended_at or self._clock())
+        )
         destination = self._store.get(destination_id).destination
-        if destination.removal is None:
-            raise DestinationNotFound(destination_id)
-        self._store.delete(destination, destination.removal.requested_by, _account_of(destination.removal))
+        self._store.delete(destination, removal.requested_by, _account_of(removal))
         log.event("removal.completed", destination=destination_id)
 
     def _erase(self, destination_id: str) -> None:
@@ -256,8 +257,8 @@ def _account_of(removal: Removal) -> str:
     """What became of Mailchimp's side, for the audit log."""
     if removal.tags is TagsOnRemoval.KEEP and removal.left_because is None:
         return "Contacts and tags in Mailchimp were left as they are."
-    account = f"{removal.tags_taken:,} memberships in tags were taken away in Mailchimp."
+    account = f"Taken away in Mailchimp: {memberships(removal.tags_taken)}."
     if removal.left_because is None:
         return account
-    left = "Memberships" if removal.tags_left is None else f"{removal.tags_left:,} memberships"
-    return f"{account} {left} in tags could not be taken away because {removal.left_because}."
+    left = "Memberships in tags" if removal.tags_left is None else memberships(removal.tags_left)
+    return f"{account} {left} could not be taken away because {removal.left_because}."

@@ -229,11 +229,11 @@ class DestinationStore:
         """Delete the destination, after its end was recorded; the document last, because a removal that is cut off is
         found by it. ``detail``: what of it is left elsewhere."""
         self._log(destination)
-        asked_at = destination.removal.requested_at if destination.removal else self._clock()
+        ended_at = (destination.removal.ended_at if destination.removal else None) or self._clock()
         self._audit.append(
             AuditRecord(
-                id=record_id(asked_at, f"{destination.id}-removed"),
-                at=self._clock(),
+                id=record_id(ended_at, f"{destination.id}-removed"),
+                at=ended_at,
                 who=by,
                 action="destination.removed",
                 target_type="destination",

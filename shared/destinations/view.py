@@ -18,6 +18,7 @@ from shared.destinations.model import (
     SetUpWarning,
     SignInState,
     TagsOnRemoval,
+    memberships,
 )
 from shared.people import Person
 from shared.schedule.rules import DestinationSchedule
@@ -100,9 +101,9 @@ def _left(removal: Removal) -> list[str]:
     if removal.waits_for is not None:
         left.append(f"Export {removal.waits_for} has to end; it was asked to.")
     if removal.takes_tags_away and removal.tags_left is None:
-        left.append("The memberships in tags have to be counted and taken away.")
+        left.append("Memberships in tags have to be counted, and taken away in Mailchimp.")
     elif removal.takes_tags_away:
-        left.append(f"{removal.tags_left:,} memberships in tags have to be taken away.")
+        left.append(f"To be taken away in Mailchimp: {memberships(removal.tags_left or 0)}.")
     if not removal.sign_in_deleted:
         left.append("The stored Mailchimp sign-in has to be deleted.")
     return [*left, "The stored profiles and the configuration have to be deleted."]
