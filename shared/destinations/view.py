@@ -17,6 +17,8 @@ from shared.destinations.model import (
     Removal,
     SetUpWarning,
     SignInState,
+    TagsOnRemoval,
+    memberships,
 )
 from shared.people import Person
 from shared.schedule.rules import DestinationSchedule
@@ -46,6 +48,21 @@ class SignInView(JsonDocument):
     """Why Mailchimp refused the sign-in, while it needs authentication."""
 
 
+class RemovalView(JsonDocument):
+    """A removal that is going on. ``left`` lists in plain words what has to happen before the destination is gone;
+    ``problem`` says what keeps it from happening now. ``tags_taken`` and ``tags_left`` count memberships in tags, the
+    latter null while they are not counted."""
+
+    requested_by: Person
+    requested_at: datetime
+    tags: TagsOnRemoval
+    sign_in_deleted: bool
+    tags_taken: int
+    tags_left: int | None = None
+    left: list[str]
+    problem: str | None = None
+
+
 class DestinationView(JsonDocument):
     """One destination, with what is still to do."""
 
@@ -56,7 +73,7 @@ class DestinationView(JsonDocument):
     """Whether an export can start."""
     missing_steps: list[str]
     """What is still to do, in plain words; empty when `ready`."""
-    removal: Removal | None = None
+    removal: RemovalView | None = None
     """Null unless it is being removed."""
     consent: Consent
     """The agreement to data privacy and compliance."""
@@ -94,9 +111,28 @@ class DestinationView(JsonDocument):
 
 def view_of(destination: Destination) -> DestinationView:
     missing = destination.missing_steps()
-    shared = set(DestinationView.model_fields) & set(Destination.model_fields)
+    shared = set(DestinationView.model_fields) & set(Destination.model_fields) - {"removal"}
     return DestinationView(
         **destination.model_dump(include=shared),
         ready=not missing,
         missing_steps=missing,
+        removal=_removal_view(destination.removal) if destination.removal else None,
     )
+
+
+def _removal_view(removal: Removal) -> RemovalView:
+    shared = set(RemovalView.model_fields) & set(Removal.model_fields)
+    return RemovalView(**removal.model_dump(include=shared), left=_left(removal))
+
+
+def _left(removal: Removal) -> list[str]:
+    left = []
+    if removal.waits_for is not None:
+        left.append(f"Export {removal.waits_for} has to end; it was asked to.")
+    if removal.takes_tags_away and removal.tags_left is None:
+        left.append("Memberships in tags have to be counted, and taken away in Mailchimp.")
+    elif removal.takes_tags_away:
+        left.append(f"To be taken away in Mailchimp: {memberships(removal.tags_left or 0)}.")
+    if not removal.sign_in_deleted:
+        left.append("The stored Mailchimp sign-in has to be deleted.")
+    return [*left, "The stored profiles and the configuration have to be deleted."]

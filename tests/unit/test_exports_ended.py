@@ -17,6 +17,7 @@ from shared.exports.finish import Finisher, FinishTools
 from shared.exports.messages import ExportMessage
 from shared.exports.model import Export, Problem, Status
 from shared.exports.records import ExportRecords
+from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage.leases import Leases
 from tests.unit.fake_documents import FakeDocuments
@@ -55,7 +56,8 @@ def store() -> ExportStore:
 def finisher(store: ExportStore) -> Finisher:
     leases = cast("Leases", FreeLeases())
     records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
-    tools = FinishTools(store, cast("DestinationStore", None), leases, records, lambda: END)
+    signals = cast("Signals", None)
+    tools = FinishTools(store, cast("DestinationStore", None), leases, records, signals, lambda: END)
     return Finisher(tools, max_connections=8)
 
 
