@@ -127,7 +127,7 @@ def routes(services: Services) -> APIRouter:
         responses={
             202: sends(ETAG, RETRY_AFTER),
             204: {"description": "Nothing is left of it."},
-            **errors("destinationNotFound", "destinationChanged", "secretStoreError"),
+            **errors("destinationNotFound", "tagsAreKept", "destinationChanged", "secretStoreError"),
         },
     )
     def remove_destination(

@@ -26,6 +26,8 @@ TAGS: Final = {
     "connection": "The Mailchimp sign-in of a destination, and what is looked up over it.",
     "exports": "Runs: start, follow, cancel, history, rejected profiles.",
     "schedule": "When destinations are exported by themselves.",
+    "audit": "Who did what, when, and what it changed.",
+    "me": "Who the caller is.",
     "health": "Whether the app is alive, and whether what it needs answers.",
 }
 """The areas of the API, in the order in which the documentation page shows them."""

@@ -49,18 +49,24 @@ class SignInView(JsonDocument):
 
 
 class RemovalView(JsonDocument):
-    """A removal that is going on. ``left`` lists in plain words what has to happen before the destination is gone;
-    ``problem`` says what keeps it from happening now. ``tags_taken`` and ``tags_left`` count memberships in tags, the
-    latter null while they are not counted."""
+    """A removal that is going on."""
 
     requested_by: Person
+    """Who removes it."""
     requested_at: datetime
+    """When that was asked."""
     tags: TagsOnRemoval
+    """What becomes of the tags that we set."""
     sign_in_deleted: bool
+    """Whether the secret is gone: then no tag can be taken away any more."""
     tags_taken: int
+    """Memberships in tags that were taken away."""
     tags_left: int | None = None
+    """Those that still have to be; null while they are not counted."""
     left: list[str]
+    """What has to happen before the destination is gone, in plain words."""
     problem: str | None = None
+    """What keeps it from happening now."""
 
 
 class DestinationView(JsonDocument):

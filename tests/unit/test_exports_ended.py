@@ -34,6 +34,16 @@ class FreeLeases:
         yield self
 
 
+class NoDestinations:
+    """The destination is gone, and nobody waits for the end of its export."""
+
+    def find(self, _destination_id: str) -> None:
+        return None
+
+    def removal(self, _destination_id: str) -> None:
+        return None
+
+
 @pytest.fixture
 def store() -> ExportStore:
     found = ExportStore(FakeDocuments().as_documents(), lambda: END)
@@ -56,8 +66,8 @@ def store() -> ExportStore:
 def finisher(store: ExportStore) -> Finisher:
     leases = cast("Leases", FreeLeases())
     records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
-    signals = cast("Signals", None)
-    tools = FinishTools(store, cast("DestinationStore", None), leases, records, signals, lambda: END)
+    signals = cast("Signals", NoDestinations())
+    tools = FinishTools(store, cast("DestinationStore", NoDestinations()), leases, records, signals, lambda: END)
     return Finisher(tools, max_connections=8)
 
 

@@ -33,6 +33,8 @@ PUBLISHED: Final = {
     "getDestination": "GET /api/destinations/{destinationId}",
     "getDestinationSchedule": "GET /api/destinations/{destinationId}/schedule",
     "getExport": "GET /api/exports/{exportId}",
+    "getMe": "GET /api/me",
+    "listAuditRecords": "GET /api/audit",
     "getHealth": "GET /api/health",
     "getReadiness": "GET /api/ready",
     "getReadinessReport": "GET /api/destinations/{destinationId}/readiness",
