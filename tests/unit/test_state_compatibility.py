@@ -18,7 +18,7 @@ from shared.exports.finish import ClosedBooks
 from shared.exports.messages import ExportMessage, WakeMessage
 from shared.exports.model import BatchResult, Export, Plan
 from shared.exports.store import CurrentExport
-from shared.schedule.model import StoredSchedule
+from shared.schedule.model import ScheduleRuns, StoredSchedule
 from shared.storage.json_documents import JsonDocument
 
 STORED: dict[str, type[JsonDocument]] = {
@@ -32,6 +32,7 @@ STORED: dict[str, type[JsonDocument]] = {
         Export,
         ExportMessage,
         Plan,
+        ScheduleRuns,
         StoredSchedule,
         WakeMessage,
     )
