@@ -34,6 +34,13 @@ class FreeLeases:
         yield self
 
 
+class NoSignals:
+    """Takes every message and sends none."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments, **_named: None
+
+
 @pytest.fixture
 def store() -> ExportStore:
     found = ExportStore(FakeDocuments().as_documents(), lambda: END)
@@ -54,10 +61,16 @@ def store() -> ExportStore:
 
 @pytest.fixture
 def finisher(store: ExportStore) -> Finisher:
-    leases = cast("Leases", FreeLeases())
-    records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
-    signals = cast("Signals", None)
-    tools = FinishTools(store, cast("DestinationStore", None), leases, records, signals, lambda: END)
+    audit = AuditLog(FakeDocuments().as_documents())
+    destinations = DestinationStore(store.documents, audit, lambda: END, lambda: "0f")
+    tools = FinishTools(
+        store=store,
+        destinations=destinations,
+        leases=cast("Leases", FreeLeases()),
+        records=ExportRecords(audit),
+        signals=cast("Signals", NoSignals()),
+        now=lambda: END,
+    )
     return Finisher(tools, max_connections=8)
 
 
