@@ -34,14 +34,11 @@ class FreeLeases:
         yield self
 
 
-class NoDestinations:
-    """The destination is gone, and nobody waits for the end of its export."""
+class NoSignals:
+    """Takes every message and sends none."""
 
-    def find(self, _destination_id: str) -> None:
-        return None
-
-    def removal(self, _destination_id: str) -> None:
-        return None
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture
@@ -64,10 +61,16 @@ def store() -> ExportStore:
 
 @pytest.fixture
 def finisher(store: ExportStore) -> Finisher:
-    leases = cast("Leases", FreeLeases())
-    records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
-    signals = cast("Signals", NoDestinations())
-    tools = FinishTools(store, cast("DestinationStore", NoDestinations()), leases, records, signals, lambda: END)
+    audit = AuditLog(FakeDocuments().as_documents())
+    destinations = DestinationStore(store.documents, audit, lambda: END, lambda: "0f")
+    tools = FinishTools(
+        store=store,
+        destinations=destinations,
+        leases=cast("Leases", FreeLeases()),
+        records=ExportRecords(audit),
+        signals=cast("Signals", NoSignals()),
+        now=lambda: END,
+    )
     return Finisher(tools, max_connections=8)
 
 
