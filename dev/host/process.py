@@ -68,13 +68,16 @@ def start_host(
     *,
     grace_seconds: float = 30,
     ready_timeout: float = 60,
+    worker_python: Path | None = None,
 ) -> Iterator[HostProcess]:
     """Runs a host until the block is left (gracefully, unless it has ended before) or this process dies.
 
-    `env` is added to this process's environment. Logs go to `log_file`, or nowhere. Raises HostStartError.
+    `env` is added to this process's environment. Logs go to `log_file`, or nowhere. `worker_python` runs the app in a
+    process of its own. Raises HostStartError.
     """
     command = [sys.executable, "-m", "dev.host", "--port", str(port), "--app", str(app_dir)]
     command += ["--grace", str(grace_seconds), "--stop-with-parent"]
+    command += ["--worker-python", str(worker_python)] if worker_python else []
     with _open_log(log_file) as log:
         process = subprocess.Popen(
             command,

@@ -26,7 +26,7 @@ from dev.host.logs import log
 from dev.host.queues import DEFAULT_LEASE_SECONDS, QueueListener, QueueSettings
 from dev.host.storage import Storage
 from dev.host.timers import TimerListener
-from dev.host.worker import Worker
+from dev.host.worker import RunsFunctions, Worker
 
 HOST = "127.0.0.1"
 
@@ -59,16 +59,21 @@ class _Server(uvicorn.Server):
 
 
 async def run_host(
-    functions: tuple[LoadedFunction, ...], host_json: HostOptions, env: Mapping[str, str], options: RunOptions
+    functions: tuple[LoadedFunction, ...],
+    host_json: HostOptions,
+    env: Mapping[str, str],
+    options: RunOptions,
+    worker: RunsFunctions | None = None,
 ) -> None:
     """Runs the functions until SIGTERM or SIGINT, then lets what is under way finish for the time of grace.
 
-    A second signal ends the process at once. Raises HostError when something that a function needs is missing.
+    Without a `worker` they run in this process. A second signal ends the process at once. Raises HostError when
+    something that a function needs is missing.
     """
     stopping = asyncio.Event()
     queues = host_json.extensions.queues
     storage = Storage(env, queues.message_encoding)
-    invoker = Invoker(Worker(_thread_count(env)), storage, functions)
+    invoker = Invoker(worker or Worker(_thread_count(env)), storage, functions)
     settings = QueueSettings(queues, _lease_seconds(env))
     listeners: list[Callable[[], Awaitable[None]]] = []
     by_hand: dict[str, Callable[[str], Awaitable[None]]] = {}

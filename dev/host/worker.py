@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import azure.functions as func
 from azure.functions.meta import Datum
@@ -41,6 +41,13 @@ class CallResult:
 
     reply: Datum | None
     messages: tuple[tuple[QueueOutput, Datum], ...]
+
+
+class RunsFunctions(Protocol):
+    """Where the functions of the app run: in this process, or in one of their own (worker_process.py)."""
+
+    def invoke(self, call: Call) -> asyncio.Future[CallResult]:
+        """Runs one function; the future fails with whatever the function or a converter raised."""
 
 
 class TraceContext:
@@ -117,10 +124,11 @@ class Worker:
 
     def invoke(self, call: Call) -> asyncio.Future[CallResult]:
         """Runs one function; the future fails with whatever the function or a converter raised."""
-        return asyncio.wrap_future(self._submit(self._invoke(call)))
+        return asyncio.wrap_future(self.submit(call))
 
-    def _submit(self, coroutine: Coroutine[Any, Any, CallResult]) -> Future[CallResult]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def submit(self, call: Call) -> Future[CallResult]:
+        """Like invoke, for who has no event loop."""
+        return asyncio.run_coroutine_threadsafe(self._invoke(call), self._loop)
 
     async def _invoke(self, call: Call) -> CallResult:
         # A coroutine sent to a loop is a task with a context of its own: these two are seen by this invocation only.

@@ -34,6 +34,9 @@ param maximumInstanceCount int
 @description('Storage account of the app.')
 param storageAccountName string
 
+@description('Services of that account that the app and its host use: blob, queue, table.')
+param storageServices array
+
 @description('Address of the container that holds the deployed package.')
 param deploymentContainerUrl string
 
@@ -115,6 +118,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     siteConfig: {
       ftpsState: 'Disabled'
       minTlsVersion: '1.2'
+      // Pages of the portals may call the API from a browser, with a token or with the visitor's session here. The app
+      // itself answers no preflight in Azure: shared/api/cors.py.
+      cors: {
+        allowedOrigins: empty(portalOrigins) ? [] : split(replace(portalOrigins, ' ', ''), ',')
+        supportCredentials: !empty(portalOrigins)
+      }
     }
     functionAppConfig: {
       runtime: {
@@ -178,6 +187,11 @@ var productSettings = {
   EXPORT_RETENTION_DAYS: string(exportRetentionDays)
 }
 
+// Without a role on tables the host must not try to write its diagnostic events there.
+var diagnosticsSettings = contains(storageServices, 'table') ? {} : {
+  AzureWebJobsFeatureFlags: 'DisableDiagnosticEventLogging'
+}
+
 var segmentsSettings = empty(segmentsStorageAccountName) ? {} : {
   SEGMENTS_STORAGE__accountName: segmentsStorageAccountName
 }
@@ -193,7 +207,7 @@ var mailchimpSettings = empty(mailchimpClientId) ? {} : {
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(platformSettings, productSettings, segmentsSettings, mailchimpSettings)
+  properties: union(platformSettings, productSettings, diagnosticsSettings, segmentsSettings, mailchimpSettings)
 }
 
 @description('Name of the function app.')

@@ -13,7 +13,11 @@ param location string
 param tags object
 
 @description('Whether the vault can be reached from outside its private endpoint. Every call needs a role either way.')
-param publicAccessEnabled bool
+@allowed([
+  'Enabled'
+  'Disabled'
+])
+param publicNetworkAccess string
 
 @description('Days for which deleted secrets can be recovered. Cannot be changed later.')
 @minValue(7)
@@ -43,11 +47,11 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableSoftDelete: true
     enablePurgeProtection: true
     softDeleteRetentionInDays: softDeleteRetentionDays
-    publicNetworkAccess: publicAccessEnabled ? 'Enabled' : 'Disabled'
+    publicNetworkAccess: publicNetworkAccess
     networkAcls: {
       // Trusted services pass the firewall, never the roles: Resource Manager writes the secret below.
       bypass: 'AzureServices'
-      defaultAction: publicAccessEnabled ? 'Allow' : 'Deny'
+      defaultAction: publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'
     }
   }
 }

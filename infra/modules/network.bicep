@@ -10,14 +10,17 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('Address range of the network, at least a /23: it is cut into two /24.')
-param addressPrefix string
+@description('Address range of the subnet that the app calls out from.')
+param appSubnetPrefix string
+
+@description('Address range of the subnet of the private endpoints.')
+param endpointSubnetPrefix string
 
 @description('Storage account of the app.')
 param storageAccountId string
 
-@description('Services of that account the app uses; each gets an endpoint.')
-param storageServices string[]
+@description('Services of that account that the app and its host use; each gets an endpoint.')
+param storageServices array
 
 @description('Key Vault of the app.')
 param keyVaultId string
@@ -34,11 +37,11 @@ var segmentsEndpoint = empty(segmentsStorageAccountId) ? [] : [
     target: segmentsStorageAccountId
   }
 ]
-var storageEndpoints = map(storageServices, service => {
+var storageEndpoints = [for service in storageServices: {
   name: 'storage-${service}'
   service: service
   target: storageAccountId
-})
+}]
 var vaultEndpoint = [
   {
     name: 'keyvault'
@@ -51,6 +54,7 @@ var zonedServices = concat(storageServices, [ 'vault' ])
 var zoneOfService = {
   blob: 'privatelink.blob.${environment().suffixes.storage}'
   queue: 'privatelink.queue.${environment().suffixes.storage}'
+  table: 'privatelink.table.${environment().suffixes.storage}'
   // environment() knows the vault's public suffix only, and private link uses another name for it.
   vault: 'privatelink.vaultcore.azure.net'
 }
@@ -62,14 +66,15 @@ resource virtualNetwork 'Microsoft.Network/virtualNetworks@2023-11-01' = {
   properties: {
     addressSpace: {
       addressPrefixes: [
-        addressPrefix
+        appSubnetPrefix
+        endpointSubnetPrefix
       ]
     }
     subnets: [
       {
         name: 'app'
         properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 24, 0)
+          addressPrefix: appSubnetPrefix
           delegations: [
             {
               name: 'flex-consumption'
@@ -83,7 +88,7 @@ resource virtualNetwork 'Microsoft.Network/virtualNetworks@2023-11-01' = {
       {
         name: 'private-endpoints'
         properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 24, 1)
+          addressPrefix: endpointSubnetPrefix
           privateEndpointNetworkPolicies: 'Disabled'
         }
       }

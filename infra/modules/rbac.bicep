@@ -6,8 +6,8 @@ param principalId string
 @description('Storage account of the app.')
 param storageAccountName string
 
-@description('Services of that account the app uses: blob, queue.')
-param storageServices string[]
+@description('Services of that account that the app and its host use: blob, queue, table.')
+param storageServices array
 
 @description('Key Vault of the app.')
 param keyVaultName string
@@ -18,6 +18,8 @@ param applicationInsightsName string
 // Owner and not Contributor: the Functions host asks for it on AzureWebJobsStorage (host locks and keys).
 var storageBlobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 var storageQueueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+// Only where the host writes its diagnostic events; the app itself has no tables.
+var storageTableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 // Officer and not User: the app writes and deletes the secret of each destination.
 var keyVaultSecretsOfficer = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
@@ -25,6 +27,7 @@ var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 var roleOfStorageService = {
   blob: storageBlobDataOwner
   queue: storageQueueDataContributor
+  table: storageTableDataContributor
 }
 
 resource storageAccount 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {

@@ -21,13 +21,17 @@ param tags object
 param sku string
 
 @description('Whether the account can be reached from outside its private endpoints. Anonymous access is off either way.')
-param publicAccessEnabled bool
+@allowed([
+  'Enabled'
+  'Disabled'
+])
+param publicNetworkAccess string
 
 @description('Blob containers.')
-param containerNames string[]
+param containerNames array
 
 @description('Queues; each gets its poison queue as well.')
-param queueNames string[]
+param queueNames array
 
 @description('Container and prefix whose blobs expire.')
 param expiringPrefix string
@@ -36,9 +40,18 @@ param expiringPrefix string
 @minValue(1)
 param expireAfterDays int
 
+@description('Container whose blobs can be made immutable: one of containerNames.')
+param immutableContainerName string
+
+@description('Days for which a blob there can be neither changed nor deleted. 0: none.')
+@minValue(0)
+@maxValue(146000)
+param immutabilityDays int
+
 // The Functions host moves a message that failed too often to <queue>-poison. Declared here, so that they can be
 // watched from the first day.
-var allQueueNames = concat(queueNames, map(queueNames, queueName => '${queueName}-poison'))
+var poisonQueueNames = [for queueName in queueNames: '${queueName}-poison']
+var allQueueNames = concat(queueNames, poisonQueueNames)
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
   name: name
@@ -56,10 +69,10 @@ resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
     defaultToOAuthAuthentication: true
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    publicNetworkAccess: publicAccessEnabled ? 'Enabled' : 'Disabled'
+    publicNetworkAccess: publicNetworkAccess
     networkAcls: {
       bypass: 'None'
-      defaultAction: publicAccessEnabled ? 'Allow' : 'Deny'
+      defaultAction: publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'
     }
   }
 }
@@ -86,6 +99,25 @@ resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2
     publicAccess: 'None'
   }
 }]
+
+resource immutableContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' existing = {
+  parent: blobService
+  name: immutableContainerName
+}
+
+// Write once, read many: new blobs come in, no blob is changed or deleted before its time. Left unlocked: who may manage
+// the account can shorten the days, or take the policy away, and only then the container; locking it cannot be undone.
+resource immutability 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2023-05-01' = if (immutabilityDays > 0) {
+  parent: immutableContainer
+  name: 'default'
+  properties: {
+    immutabilityPeriodSinceCreationInDays: immutabilityDays
+    allowProtectedAppendWrites: false
+  }
+  dependsOn: [
+    containers
+  ]
+}
 
 resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2023-05-01' = {
   parent: account

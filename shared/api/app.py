@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic.alias_generators import to_camel
 
-from shared.api import connections, destinations, docs, exports, health, oauth, schedule, segments
+from shared.api import audit, connections, destinations, docs, exports, health, me, oauth, schedule, segments
 from shared.api.errors import ErrorDocument, add_error_handlers
 from shared.api.gate import Gate
 from shared.api.openapi import TAGS, DocumentedApi
@@ -40,8 +40,9 @@ def create_app(services: Services) -> FastAPI:
         servers=[{"url": services.settings.public_url, "description": "This installation"}],
         generate_unique_id_function=lambda route: to_camel(route.name),
     )
-    for area in (health, segments, destinations, connections, oauth, exports, schedule):
+    for area in (health, segments, destinations, connections, oauth, exports, schedule, audit):
         app.include_router(area.routes(services))
+    app.include_router(me.routes())
     app.include_router(docs.routes(OPENAPI_PATH))
     add_error_handlers(app, services.settings.public_url)
     app.add_middleware(Gate, settings=services.settings, new_id=services.new_request_id)

@@ -8,15 +8,16 @@ App Service authentication"). Where the platform's sign-in is off, the header pr
 from __future__ import annotations
 
 import base64
-import binascii
-import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Request, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel, ConfigDict
 
 from shared.api.errors import ApiError
 from shared.destinations.model import Destination
@@ -25,6 +26,9 @@ from shared.people import Person
 PRINCIPAL_HEADER: Final = "x-ms-client-principal"
 _MAX_HEADER_CHARACTERS: Final = 64 * 1024
 _ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+_ANY_ROLE_CLAIM: Final = re.compile(r"(.*[/:#])?roles?", re.IGNORECASE)
+"""What a principal may name as its claim of roles beside those. Not just any claim: people choose their display name
+themselves, and somebody may choose "Administrator"."""
 _ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
 _NAME_CLAIMS: Final = (
     "preferred_username",
@@ -37,6 +41,23 @@ _NAME_CLAIMS: Final = (
     "http://schemas.microsoft.com/identity/claims/objectidentifier",
     "oid",
 )
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    typ: str
+    val: str
+
+
+class _Payload(BaseModel):
+    """The JSON in the header."""
+
+    model_config = ConfigDict(strict=True)
+
+    claims: list[_Claim]
+    role_typ: str | None = None
+    name_typ: str | None = None
 
 
 class Role(IntEnum):
@@ -67,28 +88,32 @@ def read_principal(header: str) -> Principal | None:
     if len(header) > _MAX_HEADER_CHARACTERS:
         return None
     try:
-        payload = json.loads(base64.b64decode(header, validate=True))
-        claims = [(claim["typ"], claim["val"]) for claim in payload["claims"]]
-    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
+        payload = _Payload.model_validate_json(base64.b64decode(header, validate=True))
+    except ValueError:
         return None
-    role_claims = _ROLE_CLAIMS | {payload.get("role_typ")}
-    by_title = {role.title: role for role in Role}
-    roles = [by_title[value] for kind, value in claims if kind in role_claims and value in by_title]
-    person = Person(id=_object_id(claims), name=_name(payload, claims))
-    return Principal(person, max(roles, default=None))
+    return Principal(Person(id=_object_id(payload.claims), name=_name(payload)), _role(payload))
 
 
-def _object_id(claims: list[tuple[Any, Any]]) -> str:
+def _role(payload: _Payload) -> Role | None:
+    """The highest role; None where there is none, or none that this app knows by exactly this name."""
+    kinds = _ROLE_CLAIMS
+    if payload.role_typ is not None and _ANY_ROLE_CLAIM.fullmatch(payload.role_typ):
+        kinds = kinds | {payload.role_typ}
+    values = {claim.val for claim in payload.claims if claim.typ in kinds}
+    return max((role for role in Role if role.title in values), default=None)
+
+
+def _object_id(claims: Sequence[_Claim]) -> str:
     """What tells callers apart: the object ID in Entra ID; empty where the platform names none, or more than one."""
-    found = {value for kind, value in claims if kind in _ID_CLAIMS and isinstance(value, str) and value.strip()}
+    found = {claim.val for claim in claims if claim.typ in _ID_CLAIMS and claim.val.strip()}
     return found.pop()[:64] if len(found) == 1 else ""
 
 
-def _name(payload: dict[str, Any], claims: list[tuple[Any, Any]]) -> str:
+def _name(payload: _Payload) -> str:
     """The name under which the caller's doings are recorded: how they sign in, or an application's ID."""
-    values = {kind: value for kind, value in reversed(claims) if isinstance(kind, str) and isinstance(value, str)}
-    for kind in (*_NAME_CLAIMS, payload.get("name_typ")):
-        if isinstance(kind, str) and values.get(kind, "").strip():
+    values = {claim.typ: claim.val for claim in reversed(payload.claims)}
+    for kind in (*_NAME_CLAIMS, payload.name_typ or ""):
+        if values.get(kind, "").strip():
             printable = "".join(char for char in values[kind] if char.isprintable())
             return printable[:200]
     return "signed-in user"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from fastapi import APIRouter, Request, Response
 
 from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, errors, sends
 from shared.api.auth import Administrator, Contributor, Viewer, require_open
 from shared.api.destinations import answer
+from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, cut_page, decode, not_a_cursor
 from shared.api.parameters import AudienceId, DestinationId
 from shared.api.services import Services
 from shared.destinations.connections import AudienceChoice, VerifiedConnection
@@ -60,8 +65,8 @@ class VerifiedSignIn(JsonDocument):
     """Contacts in all audiences of the account."""
 
 
-class AudienceList(JsonDocument):
-    """The audiences of the signed-in account."""
+class AudienceList(Page):
+    """The audiences of the signed-in account, in Mailchimp's order."""
 
     value: list[AudienceView]
     """In Mailchimp's order."""
@@ -94,9 +99,14 @@ def routes(services: Services) -> APIRouter:
         return _verified(connections.verify(destination_id))
 
     @router.get("/audiences", responses=errors("destinationNotFound", *ASKS_MAILCHIMP))
-    def list_audiences(destination_id: DestinationId, _: Viewer) -> AudienceList:
+    def list_audiences(
+        destination_id: DestinationId, _: Viewer, request: Request, top: Top = DEFAULT_TOP, after: After = None
+    ) -> AudienceList:
         """The audiences of the signed-in Mailchimp account, to pick one; the first twenty with their merge fields."""
-        return AudienceList(value=[_audience(choice) for choice in connections.audiences(destination_id)])
+        cursor = _cursor(after)
+        found = _behind(connections.audiences(destination_id), cursor)
+        page = cut_page(found, _place, top=top, request=request, public_url=services.settings.public_url)
+        return AudienceList(value=[_audience(choice) for _, choice in page.items], next_link=page.next_link)
 
     @router.get("/audiences/{audienceId}", responses=errors("destinationNotFound", "audienceNotFound", *ASKS_MAILCHIMP))
     def get_audience(destination_id: DestinationId, audience_id: AudienceId, _: Viewer) -> AudienceView:
@@ -104,6 +114,35 @@ def routes(services: Services) -> APIRouter:
         return _audience(connections.audience(destination_id, audience_id))
 
     return router
+
+
+_Placed = tuple[int, AudienceChoice]
+"""An audience and its place in Mailchimp's order."""
+
+
+def _place(placed: _Placed) -> Key:
+    number, choice = placed
+    return str(number), choice.audience.id
+
+
+def _cursor(after: str | None) -> tuple[int, str] | None:
+    key = decode(after, 2)
+    if key is None:
+        return None
+    place, audience_id = key
+    if not re.fullmatch(r"[0-9]{1,9}", place):
+        raise not_a_cursor()
+    return int(place), audience_id
+
+
+def _behind(choices: Sequence[AudienceChoice], cursor: tuple[int, str] | None) -> Iterable[_Placed]:
+    """What follows the audience of the cursor; where that one is gone, what has moved up to its place."""
+    if cursor is None:
+        return enumerate(choices)
+    place, audience_id = cursor
+    ids = [choice.audience.id for choice in choices]
+    start = ids.index(audience_id) + 1 if audience_id in ids else place
+    return islice(enumerate(choices), start, None)
 
 
 def _verified(found: VerifiedConnection) -> VerifiedSignIn:

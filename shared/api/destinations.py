@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic.alias_generators import to_camel
 
 from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, errors, sends
 from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
 from shared.api.errors import ApiError
+from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, behind, cut_page, decode
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
 from shared.api.services import Services
 from shared.destinations import consent
+from shared.destinations.model import Destination
 from shared.destinations.readiness import Readiness
 from shared.destinations.requests import (
     ConsentRequest,
@@ -25,8 +27,8 @@ from shared.storage.json_documents import JsonDocument
 _CONTRIBUTOR_MAY_CHANGE = frozenset({"data_matching", "segments", "member_status", "enabled", "schedule"})
 
 
-class DestinationList(JsonDocument):
-    """All destinations, by display name."""
+class DestinationList(Page):
+    """Destinations, by display name."""
 
     value: list[DestinationView]
     """Ordered by display name."""
@@ -52,9 +54,11 @@ def routes(services: Services) -> APIRouter:
         return ConsentText(version=consent.TEXT_VERSION, text=consent.TEXT)
 
     @router.get("/destinations")
-    def list_destinations(_: Viewer) -> DestinationList:
-        """All destinations."""
-        return DestinationList(value=[view_of(destination) for destination in destinations.list()])
+    def list_destinations(_: Viewer, request: Request, top: Top = DEFAULT_TOP, after: After = None) -> DestinationList:
+        """All destinations, by display name."""
+        found = behind(destinations.list(), _key, decode(after, 2))
+        page = cut_page(found, _key, top=top, request=request, public_url=services.settings.public_url)
+        return DestinationList(value=[view_of(each) for each in page.items], next_link=page.next_link)
 
     @router.post(
         "/destinations",
@@ -160,6 +164,10 @@ def routes(services: Services) -> APIRouter:
         return answer(stored, response)
 
     return router
+
+
+def _key(destination: Destination) -> Key:
+    return destination.display_name.casefold(), destination.id
 
 
 def answer(stored: StoredDestination, response: Response) -> DestinationView:

@@ -131,6 +131,11 @@ def error_response(
     return Response(json.dumps(body), status, headers, media_type="application/json")
 
 
+def unreadable_request() -> Response:
+    """The answer to a request that does not reach the API, because its address or headers hold what none can hold."""
+    return error_response(400, "unreadableRequest", "The address or a header of the request is not readable text.")
+
+
 def add_error_handlers(app: FastAPI, public_url: str) -> None:
     """Make ``app`` answer every known exception with an ``ErrorDocument``. The gate answers the unknown ones."""
 
@@ -208,6 +213,10 @@ def _http_error(_: Request, error: Exception) -> Response:
     return error_response(error.status_code, code, message, headers=error.headers)
 
 
+_DETAILS_AT_MOST: Final = 100
+"""A megabyte of mistakes would be answered with forty megabytes of sentences."""
+
+
 def _methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
     """The methods that the address takes: all of them (RFC 9110, 10.2.1), where Starlette names one route's only."""
 
@@ -220,13 +229,14 @@ def _methods_at(scope: Scope, routes: Sequence[BaseRoute]) -> list[str]:
 def _invalid_request(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    details = [_validation_detail(found) for found in error.errors()]
-    kinds = {str(found["type"]) for found in error.errors()}
-    places = {found["loc"][0] for found in error.errors()}
+    findings = error.errors()
+    details = [_validation_detail(found) for found in findings[:_DETAILS_AT_MOST]]
+    kinds = {str(found["type"]) for found in findings}
+    places = {found["loc"][0] for found in findings}
     first = details[0]
     if "json_invalid" in kinds:
         return error_response(400, "invalidJson", f"The body is not JSON: {first.message}.")
-    if any(found["loc"] == ("body",) for found in error.errors()):
+    if any(found["loc"] == ("body",) for found in findings):
         if "string_unicode" in kinds:
             return error_response(400, "invalidJson", "The body holds text that is not Unicode.")
         if "missing" in kinds:
@@ -234,7 +244,7 @@ def _invalid_request(_: Request, error: Exception) -> Response:
         return error_response(400, "notAnObject", "The body must be one JSON object.")
     if places == {"path"}:
         return error_response(404, "notFound", "There is nothing with this ID or name.", first.target)
-    more = "" if len(details) == 1 else f" (and {len(details) - 1} more: see details)"
+    more = "" if len(findings) == 1 else f" (and {len(findings) - 1} more: see details)"
     return error_response(422, "invalidRequest", f"{first.target}: {first.message}{more}", first.target, details)
 
 

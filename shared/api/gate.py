@@ -1,4 +1,4 @@
-"""The gate that every request passes before FastAPI sees it: identity, origin, size and kind of the body.
+"""The gate that every request passes before FastAPI sees it: place, identity, origin, size and kind of the body.
 
 Also what every answer gets on the way out: a request ID, headers for browsers, and a plain sentence where something
 unexpected happened. Plain ASGI, because the Functions adapter buffers and because no route may be left out.
@@ -18,16 +18,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import log
 from shared.api.auth import LOCAL_USER, PRINCIPAL_HEADER, Principal, read_principal
-from shared.api.errors import error_response
+from shared.api.body import SAFE_METHODS, CallerGone, read_body, refuse_body, replay
+from shared.api.cors import Cors
+from shared.api.errors import error_response, unreadable_request
 from shared.api.pages import sign_in_first
 from shared.destinations.authorization import CALLBACK_PATH
 from shared.settings import Settings
 
-MAX_BODY_BYTES: Final = 1024 * 1024
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-original-host", "x-real-ip", "via")
 _OPEN_PATH: Final = "/api/health"
+_OPEN_METHODS: Final = frozenset({"GET", "HEAD"})
 _FRAMES: Final = 8
 
 _RESPONSE_HEADERS: Final = {
@@ -45,15 +46,19 @@ class Gate:
         self._app = app
         self._settings = settings
         self._new_id = new_id
+        self._cors = Cors(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = str(scope.get("azure_functions.invocation_id") or self._new_id())
-        answer = _Answer(send, request_id)
+        origin = Headers(scope=scope).get("origin")
+        answer = _Answer(send, request_id, lambda headers: self._cors.add_to(headers, origin))
         try:
             await self._pass(scope, receive, answer)
+        except CallerGone:
+            log.event("api.callerGone", requestId=request_id)
         except Exception as error:
             log.error(
                 "api.unexpectedError",
@@ -73,25 +78,30 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if scope["path"] == _OPEN_PATH and scope["method"] in _SAFE_METHODS:
+        if scope["path"] == _OPEN_PATH and scope["method"] in _OPEN_METHODS:
             await self._app(scope, receive, send)
             return
         found = self._identify(scope, headers)
-        if isinstance(found, Principal) and scope["method"] not in _SAFE_METHODS:
+        if self._settings.auth_enabled or isinstance(found, Principal):
+            found = self._cors.preflight(scope["method"], headers) or found
+        if isinstance(found, Principal) and scope["method"] not in SAFE_METHODS:
             found = self._refuse_foreign_origin(headers) or found
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
-        body = await _read_body(receive)
-        refusal = _refuse_body(scope["method"], headers, body)
-        if refusal is not None or body is None:
-            await (refusal or _too_large())(scope, receive, send)
+        body = await read_body(receive)
+        refusal = refuse_body(scope["method"], headers, body)
+        if refusal is not None:
+            await refusal(scope, receive, send)
             return
         state = {**(scope.get("state") or {}), "principal": found}
-        await self._app({**scope, "state": state}, _replay(body, receive), send)
+        await self._app({**scope, "state": state}, replay(body or b"", receive), send)
 
     def _identify(self, scope: Scope, headers: Headers) -> Principal | Response:
         if self._settings.auth_enabled:
+            if "host" in headers and _host_name(headers["host"]) is None:
+                # The adapter puts our path together from it: it would not be the one that the platform let through.
+                return unreadable_request()
             principal = read_principal(headers.get(PRINCIPAL_HEADER, ""))
             if principal is None and scope["path"] == CALLBACK_PATH:
                 return sign_in_first(scope)  # a person's browser, and not a program
@@ -124,7 +134,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or (self._settings.auth_enabled and "authorization" in headers):
             return None
-        if origin == _origin_of(self._settings.public_url):
+        if origin == _origin_of(self._settings.public_url) or self._cors.lists(origin):
             return None
         if not self._settings.auth_enabled and _host_name(origin.partition("://")[2]) in _LOOPBACK_NAMES:
             return None
@@ -134,9 +144,10 @@ class Gate:
 class _Answer:
     """``send`` that adds the headers every answer gets, and knows whether the answer has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, add_more: Callable[[MutableHeaders], None]) -> None:
         self._send = send
         self._request_id = request_id
+        self._add_more = add_more
         self.started = False
 
     async def __call__(self, message: Message) -> None:
@@ -146,6 +157,7 @@ class _Answer:
             headers["X-Request-Id"] = self._request_id
             for name, value in _RESPONSE_HEADERS.items():
                 headers.setdefault(name, value)
+            self._add_more(headers)
         if message["type"] == "http.response.body":
             message.setdefault("body", b"")  # the Functions adapter reads it without asking
         await self._send(message)
@@ -181,41 +193,3 @@ def _host_name(host: str) -> str | None:
 def _origin_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """The body, None where it is too large."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return bytes(body)
-        body += message.get("body") or b""
-        if len(body) > MAX_BODY_BYTES:
-            return None
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _refuse_body(method: str, headers: Headers, body: bytes | None) -> Response | None:
-    if body is None:
-        return _too_large()
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if body and method not in _SAFE_METHODS and kind != "application/json":
-        return error_response(
-            415, "notJson", "Send the body as JSON, with the header Content-Type: application/json.", "Content-Type"
-        )
-    return None
-
-
-def _too_large() -> Response:
-    return error_response(413, "bodyTooLarge", f"The body is larger than {MAX_BODY_BYTES} bytes.")
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replayed() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replayed

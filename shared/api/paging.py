@@ -7,13 +7,12 @@ there all the time, whatever is added or removed in between.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Final, Generic, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Query, Request
 
@@ -31,7 +30,7 @@ T = TypeVar("T")
 Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="How many items a page has at most.")]
 After = Annotated[
     str | None,
-    Query(max_length=2048, description="Where the page begins: take it from nextLink of the page before."),
+    Query(max_length=8192, description="Where the page begins: take it from nextLink of the page before."),
 ]
 
 
@@ -56,26 +55,45 @@ def cut_page(items: Iterable[T], key: Callable[[T], Key], *, top: int, request: 
     if len(found) <= top:
         return Cut(found, None)
     page = found[:top]
+    return Cut(page, next_link(key(page[-1]), top, request, public_url))
+
+
+def next_link(last: Key | None, top: int, request: Request, public_url: str) -> str | None:
+    """The address of what follows the item ``last``, with the filters of this request; None where nothing follows.
+
+    Of the request's own address only the path and the query count: its Host header says nothing of where we are.
+    """
+    if last is None:
+        return None
     parameters = [(name, value) for name, value in request.query_params.multi_items() if name not in {"after", "top"}]
-    query = urlencode([*parameters, ("top", top), ("after", encode(key(page[-1])))])
-    return Cut(page, f"{public_url}{request.url.path}?{query}")
+    query = urlencode([*parameters, ("top", top), ("after", encode(last))])
+    return f"{public_url}{quote(request.scope['path'])}?{query}"
 
 
 def encode(key: Key) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+    """The key as a word for an address."""
+    text = json.dumps(key, ensure_ascii=False)  # escapes would make the longest names too long for an address
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(after: str | None, parts: int) -> Key | None:
-    """The key in ``after``. Raises a 422 for anything that is not one of ``parts`` texts."""
+    """The key in ``after``. Raises a 422 for anything that ``encode`` does not make of ``parts`` texts."""
     if after is None:
         return None
     try:
-        key = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
-    except (binascii.Error, ValueError, RecursionError):
-        key = None
-    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):
-        raise ApiError(422, "invalidRequest", "after: This is not the after of a nextLink.", "after")
-    return tuple(key)
+        found = json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+        if isinstance(found, list) and len(found) == parts and all(isinstance(part, str) for part in found):
+            key = tuple(found)
+            if encode(key) == after:
+                return key
+    except (ValueError, RecursionError):  # no base64, no UTF-8, no JSON: all of them are ValueErrors
+        pass
+    raise not_a_cursor()
+
+
+def not_a_cursor() -> ApiError:
+    """What to raise for an ``after`` that the list cannot have answered."""
+    return ApiError(422, "invalidRequest", "after: This is not the after of a nextLink.", "after")
 
 
 def behind(items: Iterable[T], key: Callable[[T], Key], after: Key | None) -> Iterable[T]:

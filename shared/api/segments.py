@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 
 from shared.api.answers import READS_SEGMENTS, errors
 from shared.api.auth import Viewer
+from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, behind, cut_page, decode
 from shared.api.services import Services
 from shared.storage.json_documents import JsonDocument
 
@@ -77,8 +78,8 @@ class SegmentDetailView(SegmentView):
     """A data matching to begin with."""
 
 
-class SegmentList(JsonDocument):
-    """All segments that were found, by name."""
+class SegmentList(Page):
+    """Segments that were found, by name."""
 
     value: list[SegmentView]
     """Ordered by name."""
@@ -89,18 +90,27 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/api/segments", tags=["segments"])
 
     @router.get("", responses=errors(*READS_SEGMENTS))
-    def list_segments(_: Viewer) -> SegmentList:
-        """The segments in storage, when they were last refreshed, and their size."""
-        return SegmentList(value=[_summary(segment) for segment in services.segments.list()])
+    def list_segments(_: Viewer, request: Request, top: Top = DEFAULT_TOP, after: After = None) -> SegmentList:
+        """The segments in storage by name, when they were last refreshed, and their size."""
+        found = behind(services.segments.list(), _key, decode(after, 1))
+        page = cut_page(found, _key, top=top, request=request, public_url=services.settings.public_url)
+        return SegmentList(value=[_summary(each) for each in page.items], next_link=page.next_link)
 
-    @router.get("/{name}", responses=errors("segmentNotFound", *READS_SEGMENTS))
+    @router.get("/{name:path}", responses=errors("segmentNotFound", *READS_SEGMENTS))
     def get_segment(
         name: Annotated[str, Path(min_length=1, max_length=512, description="The `name` of a segment.")], _: Viewer
     ) -> SegmentDetailView:
-        """One segment: its fields, its files, and which fields look like Email, First name and Last name."""
+        """One segment: its fields, its files, and which fields look like Email, First name and Last name.
+
+        A name may hold slashes: two segments of one name are told apart by their folders.
+        """
         return _detail(services.segments.describe(name))
 
     return router
+
+
+def _key(segment: SegmentSummary) -> Key:
+    return (segment.name,)
 
 
 def _summary(segment: SegmentSummary) -> SegmentView:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from shared.audit.log import AuditLog
 from shared.destinations.authorization import Authorizations
 from shared.destinations.connections import Connections
 from shared.destinations.model import Destination
@@ -69,5 +70,6 @@ class Services:
     exports: Exports
     segments: Segments
     schedule: ScheduleService
+    audit: AuditLog
     readiness: Mapping[str, Callable[[], bool]]
     new_request_id: Callable[[], str] = field(default=_new_request_id)

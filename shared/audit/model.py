@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -50,6 +50,12 @@ class AuditRecord(JsonDocument):
     """What else there is to know, in plain words."""
 
 
+def time_in_ids(at: datetime) -> str:
+    """The beginning of the IDs of records of that moment; compares like the time does."""
+    moment = at.astimezone(UTC)
+    return f"{moment.year:04}{moment:%m%dT%H%M%S%fZ}"  # %Y does not pad years before 1000
+
+
 def record_id(at: datetime, unique: str) -> str:
     """The ID of a record: the time, then something that no other record of that microsecond has."""
-    return f"{at:%Y%m%dT%H%M%S%fZ}-{unique}"
+    return f"{time_in_ids(at)}-{unique}"

@@ -275,8 +275,7 @@ class Authorizations:
         authorization.stage = stage
         log.event("authorization.ended", destination=authorization.destination_id, outcome=outcome, stage=stage.value)
         if stage is Stage.USED:
-            with suppress(AzureError, SecretStoreError):  # the timer tries again
-                self._drop_parked(authorization)
+            self._drop_parked(authorization)
         with suppress(AzureError, Changed):
             self._documents.replace(taken.name, authorization.to_bytes(), taken.etag)
 
@@ -306,11 +305,11 @@ class Authorizations:
         with suppress(AzureError, SecretStoreError):
             self._drop_parked(authorization)
             authorization.parked = ParkedToken(code_hash=_hash(code), secret_name=name)  # first: no secret unknown
-            self._secrets.write(name, token)
+            self._connections.loose_secrets.write(authorization.destination_id, name, token)
 
     def _drop_parked(self, authorization: Authorization) -> None:
         if authorization.parked is not None:
-            self._secrets.delete(authorization.parked.secret_name)
+            self._connections.loose_secrets.delete(authorization.parked.secret_name)
             authorization.parked = None
 
     # -- expire ----------------------------------------------------------------------------------------------

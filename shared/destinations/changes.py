@@ -28,7 +28,11 @@ _NEVER: Final = {"sign_in": {"secret_name", "secret_hint"}, "removal": {"tags_le
 def changes(before: Destination | None, after: Destination) -> list[Change]:
     """Every property of the configuration that differs, in the API's words."""
     old, new = _configuration(before), _configuration(after)
-    return [Change(property=name, before=old.get(name), after=new[name]) for name in new if old.get(name) != new[name]]
+    return [
+        Change(property=name, before=old.get(name), after=new.get(name))
+        for name in old | new  # also what was taken away
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _configuration(destination: Destination | None) -> dict[str, Any]:

@@ -9,10 +9,8 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
-from azure.core.exceptions import AzureError
-
-from shared import log
 from shared.destinations.errors import NotConnected, SignInRefused
+from shared.destinations.loose_secrets import LooseSecrets
 from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.mailchimp import errors as mailchimp
@@ -20,7 +18,7 @@ from shared.mailchimp.api_root import api_root_for_key
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.replies import Account, Audience, MergeField
 from shared.people import Person
-from shared.secrets.store import SecretNotFound, SecretStore, SecretStoreError
+from shared.secrets.store import SecretNotFound, SecretStore
 
 AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 """For so many audiences the list shows merge fields: each costs a call, and few accounts have more audiences."""
@@ -70,6 +68,7 @@ class Connections:
     ) -> None:
         self._store = store
         self._secrets = secrets
+        self.loose_secrets = LooseSecrets(store, secrets, clock)
         self._access = access
         self._clock = clock
         self._new_id = new_id
@@ -141,11 +140,13 @@ class Connections:
         """Write the secret under a new name, point the destination to it, delete the one before: in this order,
         so that at every moment the destination points to a secret that exists."""
         sign_in.secret_name = f"mc-{destination_id}-{self._new_id()[:8]}"
-        self._secrets.write(sign_in.secret_name, secret)
+        self.loose_secrets.write(destination_id, sign_in.secret_name, secret)
         before: list[str | None] = [None]
 
         def apply(destination: Destination) -> Destination:
             before[0] = destination.sign_in.secret_name
+            if before[0] is not None:
+                self.loose_secrets.note(destination_id, before[0])
             if destination.sign_in.account_id not in {None, sign_in.account_id}:
                 destination.audience = None  # it belongs to the other account
                 destination.warnings = (_ACCOUNT_CHANGED,)
@@ -157,13 +158,11 @@ class Connections:
         try:
             stored = self._store.change(destination_id, apply, by=user, action="destination.connected")
         except Exception:
-            self._secrets.delete(sign_in.secret_name)
+            self.loose_secrets.delete(sign_in.secret_name)
             raise
+        self.loose_secrets.kept(sign_in.secret_name)
         if before[0] is not None:
-            try:
-                self._secrets.delete(before[0])
-            except (AzureError, SecretStoreError) as error:  # the sign-in is complete all the same
-                log.warning("destination.oldSecretNotDeleted", destination=destination_id, error=type(error).__name__)
+            self.loose_secrets.delete(before[0])
         return stored
 
     # -- look ------------------------------------------------------------------------------------------------

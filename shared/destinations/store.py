@@ -27,6 +27,7 @@ from shared.storage.json_documents import JsonDocument
 _TRIES: Final = 8
 _CLAIM_COUNTS: Final = timedelta(seconds=60)
 """How long a name stays claimed by somebody whose destination does not show it (yet)."""
+_REMOVED: Final = "destination.removed"
 _RECORDS_LOOKED_AFTER: Final = timedelta(hours=1)
 """A record that a crash kept from the log is written by the app's timer, which runs every minute."""
 
@@ -223,20 +224,33 @@ class DestinationStore:
             return
 
     def delete(self, destination: Destination, by: Person, detail: str | None = None) -> None:
-        """Delete the destination, after its end was recorded. ``detail``: what of it is left elsewhere."""
-        self._log(destination)
-        asked_at = destination.removal.requested_at if destination.removal else self._clock()
-        self._audit.append(
-            AuditRecord(
-                id=record_id(asked_at, f"{destination.id}-removed"),
-                at=self._clock(),
-                who=by,
-                action="destination.removed",
-                target_type="destination",
-                target_id=destination.id,
-                target_name=destination.display_name,
-                detail=detail,
-            )
+        """Delete the destination, after its end was recorded. ``detail``: what of it is left elsewhere.
+
+        The record is stored with the destination first, like that of a change: whoever completes a removal that was
+        interrupted finds it there, and writes no second one.
+        """
+        now = self._clock()
+        end = AuditRecord(
+            id=record_id(now, self._new_id()),
+            at=now,
+            who=by,
+            action=_REMOVED,
+            target_type="destination",
+            target_id=destination.id,
+            target_name=destination.display_name,
+            detail=detail,
         )
-        self.documents.delete(names.destination(destination.id))
+
+        def note(data: bytes) -> bytes | None:
+            found = Destination.from_bytes(data)
+            self._log(found)
+            if found.last_change is not None and found.last_change.action == _REMOVED:
+                return None
+            found.last_change = end
+            return found.to_bytes()
+
+        noted = self.documents.update(names.destination(destination.id), note)
+        if noted is not None:
+            self._log(Destination.from_bytes(noted))
+            self.documents.delete(names.destination(destination.id))
         self.release_name(destination.display_name, destination.id)

@@ -117,6 +117,7 @@ class Finisher:
         self._tools.store.move(export_id, Status.FINISHING)
         export = self._tools.store.move(export_id, Status.FAILED, show)
         if export is not None:
+            _log_end(export)
             self._clean_up(export, self._tools.store.plan(export_id))
 
     # -- the end -------------------------------------------------------------------------------------------------
@@ -152,7 +153,8 @@ class Finisher:
         if closed is not None and closed.all_arrived and succeeded and self._is_there(export.destination_id):
             remember_success(store, export)
         ended = store.move(export_id, status, show)
-        log.event("export.ended", export=export_id, status=ended.status if ended else None, sent=books.sent)
+        if ended is not None:
+            _log_end(ended)
         return ended
 
     def _books(self, export: Export, plan: Plan) -> ClosedBooks:
@@ -208,6 +210,22 @@ class Finisher:
             documents.delete(names.open_export(plan.account_id, plan.export_id))
         _delete_bodies(documents, export.id)
         documents.delete(names.active(export.id))
+
+
+def _log_end(export: Export) -> None:
+    """The one line from which alerts and the workbook of infra/ know an export: counts, never profiles."""
+    began = export.started_at or export.created_at
+    log.event(
+        "export.ended",
+        export=export.id,
+        destination=export.destination_id,
+        trigger=export.trigger,
+        status=export.status,
+        problem=export.problem.code if export.problem else None,
+        seconds=round((export.ended_at - began).total_seconds(), 1) if export.ended_at else None,
+        calls=export.calls,
+        **export.books.model_dump(by_alias=True),
+    )
 
 
 def _delete_bodies(documents: Documents, export_id: str) -> None:

@@ -200,6 +200,8 @@ class Export(JsonDocument):
     created_at: datetime
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    waiting_since: datetime | None = None
+    """Since when Mailchimp has been unavailable for this export; None once something was sent, or the end began."""
     resume_at: datetime | None = None
     """While preparing waits for Mailchimp: when its next message comes."""
     ended_at: datetime | None = None

@@ -29,6 +29,7 @@ from shared.exports.counts import remember_members, remember_rows
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
+from shared.exports.places import Places
 from shared.exports.profiles import Counts, Profiles
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -45,6 +46,10 @@ from shared.storage.leases import HeldLease, LeaseLost, Leases
 _UPLOADS_AT_ONCE: Final = 8
 _UPLOADS_AHEAD: Final = 16
 """Packs that may wait for their upload: bounds the memory when storage is slower than DuckDB."""
+
+_AT_ONCE: Final = 2
+"""Exports that one process prepares at a time. Each takes up to 300 MB, an instance has 2 GB, and the host hands out
+sixteen messages (host.json). Two, because one may be waiting for Mailchimp."""
 
 _LOOK_FOR_STOP_EVERY_S: Final = 1.0
 
@@ -94,12 +99,13 @@ class _Audience:
 
 
 class Preparer:
-    """Prepares exports, one at a time."""
+    """Prepares exports, few at a time."""
 
     def __init__(self, tools: PrepareTools, *, max_profiles: int, max_connections: int) -> None:
         self._tools = tools
         self._max_profiles = max_profiles
         self._max_connections = max_connections
+        self._places = Places(_AT_ONCE)
 
     def prepare(self, message: ExportMessage) -> None:
         """Prepare the export and wake its lanes, or ask for its end with the reason. Storage faults pass through."""
@@ -208,7 +214,7 @@ class Preparer:
                 self._check_stop(export_id)
 
         fields = _fields_of(matching)
-        with _profiles() as (profiles, work_dir):
+        with self._places.take(check), _profiles() as (profiles, work_dir):
             for source in sources:
                 profiles.load(self._tools.reader, source, fields, check)
             remember_rows(self._tools.store.documents, sources, profiles.rows)

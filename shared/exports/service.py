@@ -86,7 +86,7 @@ class ExportService:
         holder = self._store.claim(destination.id, export.id)
         # One of the schedule stays, and prepare ends it as Skipped: another instance may have counted on it already.
         if holder != export.id and trigger == "onDemand":
-            self._store.withdraw(export.id)
+            self._store.withdraw(export)
             raise ExportRunning(holder)
         self._records.started(export)
         self._signals.prepare(export.id)
@@ -162,12 +162,8 @@ class ExportService:
     def list(self, wanted: ExportFilter = _EVERYTHING, *, before: str | None = None, top: int = 50) -> list[ExportView]:
         """The newest wanted exports first, at most ``top``, from behind the ID ``before``; without progress, which
         costs a listing each."""
-        ids = (found.id for found in self._history.newest_first(wanted, before))
-        views: list[ExportView] = []
-        while some := list(islice(ids, top - len(views))):
-            # An export may have gone on since the listing, or be gone.
-            views += [view_of(each, None, self._now()) for each in self._history.read(some) if wanted.wants(each)]
-        return views
+        found = self._history.newest_first(wanted, before, at_once=top)
+        return [view_of(export, None, self._now()) for export in islice(found, top)]
 
     def running_of(self, destination_id: str) -> str | None:
         """The ID of the destination's export that has not ended, if there is one."""

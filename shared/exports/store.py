@@ -58,8 +58,9 @@ class ExportStore:
     # -- the export's document ---------------------------------------------------------------------------------
 
     def create(self, export: Export) -> bool:
-        """Write a new export; False when it is there already."""
+        """Write a new export, after its markers; False when it is there already."""
         self.documents.write(names.active(export.id), b"")
+        self.documents.write(names.export_of(export.destination_id, export.id), b"")
         data = export.to_bytes()
         try:
             self.documents.create(names.export(export.id), data, metadata_of(data))
@@ -67,10 +68,15 @@ class ExportStore:
             return False
         return True
 
-    def withdraw(self, export_id: str) -> None:
+    def withdraw(self, export: Export) -> None:
         """Take back an export that found its destination's place taken: it never started."""
+        self.delete(export.id, export.destination_id)
+        self.documents.delete(names.active(export.id))
+
+    def delete(self, export_id: str, destination_id: str) -> None:
+        """Delete an export from the history."""
         self.documents.delete(names.export(export_id))
-        self.documents.delete(names.active(export_id))
+        self.documents.delete(names.export_of(destination_id, export_id))
 
     def find(self, export_id: str) -> Export | None:
         found = self.documents.read(names.export(export_id))
@@ -93,10 +99,17 @@ class ExportStore:
         def step(export: Export) -> None:
             if to in TRANSITIONS[export.status]:
                 export.status = to
+                export.waiting_since = self._waiting_since(export, to)
                 if also is not None:
                     also(export)
 
         return self.change(export_id, step)
+
+    def _waiting_since(self, export: Export, to: Status) -> datetime | None:
+        """Preparing again is a new try and not yet the end of the wait."""
+        if to is Status.WAITING:
+            return export.waiting_since or self._clock()
+        return export.waiting_since if to is Status.PREPARING else None
 
     def request_stop(self, export_id: str, stop: Stop) -> Export | None:
         """Ask a running export to end early. The first request counts, and none once its end has begun."""

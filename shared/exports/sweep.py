@@ -15,7 +15,7 @@ from typing import Final
 from shared import log
 from shared.exports.history import History
 from shared.exports.lanes import LaneRest
-from shared.exports.model import Export, Plan
+from shared.exports.model import Export, Plan, Status
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage import names
@@ -54,6 +54,7 @@ class Sweeper:
                 self._documents.delete(names.active(active.id))
 
     def _drive(self, export: Export) -> None:
+        self._tell_wait(export)
         plan = self._tools.store.plan(export.id)
         if export.ended or (export.stop is not None and plan is None):
             self._tools.signals.finish(export.id)
@@ -64,6 +65,20 @@ class Sweeper:
                 self._tools.signals.prepare(export.id)
         else:
             self._drive_lanes(export, plan)
+
+    def _tell_wait(self, export: Export) -> None:
+        """Say how long the export has been waiting, for the alert that it waits too long."""
+        since = export.waiting_since or (export.created_at if export.status is Status.QUEUED else None)
+        if since is not None:
+            seconds = round((self._tools.now() - since).total_seconds())
+            log.event(
+                "export.waiting",
+                export=export.id,
+                destination=export.destination_id,
+                status=export.status,
+                since=since.isoformat(),
+                seconds=seconds,
+            )
 
     def _drive_lanes(self, export: Export, plan: Plan) -> None:
         store = self._tools.store
@@ -96,7 +111,7 @@ class Sweeper:
         for export in list(History(self._documents).oldest_first()):
             if export.ended_at is not None and self._is_old(export.ended_at):
                 self._documents.delete_all(names.run(export.id))
-                self._documents.delete(names.export(export.id))
+                self._tools.store.delete(export.id, export.destination_id)
                 expired += 1
         for prefix in (names.IDEMPOTENCY_PREFIX, names.COUNTS_PREFIX, names.SUCCEEDED_PREFIX):
             for entry in list(self._documents.list(prefix)):

@@ -197,6 +197,13 @@ class Documents:
         except ResourceNotFoundError:
             return  # no container yet, so no blobs
 
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names under ``prefix`` in their order, 5,000 a call; for those who need nothing else of the blobs."""
+        try:
+            yield from self.container.list_blob_names(name_starts_with=prefix)
+        except ResourceNotFoundError:
+            return  # no container yet, so no blobs
+
     def reachable(self) -> bool:
         """Whether the container answers; a new installation makes it here."""
         try:

@@ -26,6 +26,7 @@ SECRETS_PREFIX: Final = "secrets/"
 SUCCEEDED_PREFIX: Final = "succeeded/"
 COUNTS_PREFIX: Final = "counts/"
 AUTHORIZATIONS_PREFIX: Final = "authorizations/"
+LOOSE_SECRETS_PREFIX: Final = "loose-secrets/"
 
 
 def poison(queue: str) -> str:
@@ -45,6 +46,16 @@ def display_name(normalized: str) -> str:
 def authorization(state: str) -> str:
     """A sign-in to Mailchimp that was begun. The state itself is stored nowhere: whoever knows it, has it."""
     return f"{AUTHORIZATIONS_PREFIX}{hashlib.sha256(state.encode()).hexdigest()}.json"
+
+
+def loose_secret(name: str) -> str:
+    """The note that no destination may be pointing to this secret."""
+    return f"{LOOSE_SECRETS_PREFIX}{name}.json"
+
+
+def secret_of(note: str) -> str:
+    """The name of the secret that the note of this name is about."""
+    return note.removeprefix(LOOSE_SECRETS_PREFIX).removesuffix(".json")
 
 
 def current_export(destination_id: str) -> str:
@@ -73,6 +84,15 @@ def idempotency(destination_id: str, key_hash: str) -> str:
 
 def export(export_id: str) -> str:
     return f"{EXPORTS_PREFIX}{export_id}.json"
+
+
+def exports_of(destination_id: str) -> str:
+    return f"by-destination/{destination_id}/"
+
+
+def export_of(destination_id: str, export_id: str) -> str:
+    """Marks an export as one of this destination: its history is found without looking at that of the others."""
+    return f"{exports_of(destination_id)}{export_id}"
 
 
 def active(export_id: str) -> str:

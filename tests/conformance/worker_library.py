@@ -2,32 +2,27 @@
 
 The library is written against the protobuf classes of the host's protocol, which it is given at run time. Six small
 stand-ins are enough: it only builds them and sets their fields. Values go in and out through its protobuf-free entry,
-`native_invocation`. It keeps its state in modules and an app can be indexed once per process, so each run is a child
-process: `run_app()` here, `main()` there, JSON in between.
+`native_invocation`. It keeps its state in modules and an app can be indexed once per process, so each app is loaded by
+a child process: `start_worker()` here, `main()` there, lines of JSON in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 _PROJECT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """One call of a function. `trigger` is built by `http`, `queue_message` or `timer`."""
-
-    function: str
-    trigger: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +34,48 @@ class Outcome:
     reply: Mapping[str, Any] | None
     outputs: Mapping[str, Any]
 
+    def json(self) -> Any:
+        """The body of an HTTP reply."""
+        assert self.reply is not None, self.error
+        return json.loads(self.reply["body"])
 
-@dataclass(frozen=True, slots=True)
-class WorkerRun:
-    """What the worker found in an app, and what came of the invocations, in their order.
 
-    `functions`: the bindings of each function as the host sees them. `load_error`: why the app was refused.
-    """
+class AppRefused(Exception):
+    """The worker does not load the app; the text is its reason."""
 
-    load_error: str | None
-    functions: Mapping[str, Sequence[Mapping[str, Any]]]
-    outcomes: Sequence[Outcome]
+
+class Worker:
+    """An app in Microsoft's worker library. `functions`: the bindings of each function as the host sees them."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self._process = process
+        self._errors = errors
+        loaded = self._answer()
+        if loaded["loadError"]:
+            raise AppRefused(loaded["loadError"])
+        self.functions: Mapping[str, Sequence[Mapping[str, Any]]] = loaded["functions"]
+
+    def trigger(self, function: str) -> Mapping[str, Any]:
+        """The binding that sets a function off."""
+        (trigger,) = [one for one in self.functions[function] if one["type"].endswith("Trigger")]
+        return trigger
+
+    def invoke(self, function: str, trigger: Mapping[str, Any]) -> Outcome:
+        """Runs one function. `trigger` is built by `http`, `queue_message` or `timer`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"function": function, "trigger": trigger}) + "\n")
+        self._process.stdin.flush()
+        return Outcome(**self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self._errors.seek(0)
+            raise AssertionError(f"the worker library ended with {code}\n{self._errors.read()[-4000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 def http(method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -67,24 +93,26 @@ def timer(*, past_due: bool = False) -> dict[str, Any]:
     return {"kind": "timer", "pastDue": past_due}
 
 
-def run_app(app_dir: Path, env: Mapping[str, str], invocations: Sequence[Invocation] = ()) -> WorkerRun:
-    """Loads `app_dir`/function_app.py in the worker library and makes the calls one after another."""
-    calls = [{"function": call.function, "trigger": call.trigger} for call in invocations]
-    result = subprocess.run(
-        [sys.executable, "-m", __name__, str(app_dir)],
-        input=json.dumps(calls),
-        cwd=_PROJECT,
-        env=dict(env),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise AssertionError(f"the worker library ended with {result.returncode}\n{result.stderr[-4000:]}")
-    document = json.loads(result.stdout.splitlines()[-1])
-    outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
-    return WorkerRun(document["loadError"], document["functions"], outcomes)
+@contextmanager
+def start_worker(app_dir: Path, env: Mapping[str, str]) -> Iterator[Worker]:
+    """Loads `app_dir`/function_app.py in the worker library. Raises AppRefused."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, str(app_dir)],
+            cwd=_PROJECT,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Worker(process, errors)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()  # it ends then
 
 
 class _Message:
@@ -122,9 +150,13 @@ _PROTOS = SimpleNamespace(
 )
 
 
-async def _run(app_dir: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+async def _serve(app_dir: str, answers: IO[str]) -> None:
     import azure_functions_runtime as runtime
     from azure_functions_runtime.native_invocation import invocation_request_native
+
+    def answer(document: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(document) + "\n")
+        answers.flush()
 
     runtime.start_threadpool_executor()
     request = SimpleNamespace(
@@ -135,19 +167,21 @@ async def _run(app_dir: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
     )
     response = await runtime.worker_init_request(request)
     if response.result.status != _StatusResult.Success:
-        return {"loadError": response.result.exception.message, "functions": {}, "outcomes": []}
+        answer({"loadError": response.result.exception.message, "functions": {}})
+        return
     metadata = (await runtime.functions_metadata_request(request)).function_metadata_results
     ids = {function.name: function.function_id for function in metadata}
     functions = {function.name: [json.loads(raw) for raw in function.raw_bindings] for function in metadata}
-    outcomes = []
-    for call in calls:
+    answer({"loadError": None, "functions": functions})
+    for line in sys.stdin:
+        call = json.loads(line)
         name = call["function"]
-        parameter = next(b["name"] for b in functions[name] if b["type"].endswith("Trigger"))
+        parameter = next(one["name"] for one in functions[name] if one["type"].endswith("Trigger"))
         value, trigger_metadata = _datums(call["trigger"])
         succeeded, reply, outputs, error, _ = await invocation_request_native(
             str(uuid.uuid4()), ids[name], [(parameter, value)], trigger_metadata
         )
-        outcomes.append(
+        answer(
             {
                 "succeeded": succeeded,
                 "error": error,
@@ -155,20 +189,29 @@ async def _run(app_dir: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
                 "outputs": {name: datum.python_value for name, datum in outputs},
             }
         )
-    return {"loadError": None, "functions": functions, "outcomes": outcomes}
 
 
 def _datums(trigger: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A trigger's value and metadata in the library's own intermediate form."""
+    """A trigger's value and metadata in the library's own intermediate form, with what the host sends along."""
     from azure_functions_runtime.bindings.datumdef import Datum
 
     def string(text: object) -> Any:
         return Datum(str(text), "string")
 
     if trigger["kind"] == "queue":
-        return string(trigger["text"]), {"Id": string("1"), "DequeueCount": string(trigger["dequeueCount"])}
+        metadata = {
+            "Id": "0c9b6c0a-7b2c-4bb3-b2c5-8cf2b5a2bb1d",
+            "DequeueCount": trigger["dequeueCount"],
+            "PopReceipt": "AgAAAAMAAAAAAAAA",
+            "InsertionTime": "2026-11-22T08:00:00+00:00",
+            "ExpirationTime": "2026-11-29T08:00:00+00:00",
+            "NextVisibleTime": "2026-11-22T08:10:00+00:00",
+        }
+        return string(trigger["text"]), {name: string(value) for name, value in metadata.items()}
     if trigger["kind"] == "timer":
-        return Datum(json.dumps({"IsPastDue": trigger["pastDue"]}), "json"), {}
+        schedule = {"Last": "2026-11-22T08:00:00+00:00", "Next": "2026-11-22T08:01:00+00:00"}
+        document = {"IsPastDue": trigger["pastDue"], "Schedule": {"AdjustForDST": True}, "ScheduleStatus": schedule}
+        return Datum(json.dumps(document), "json"), {}
     path, _, query = trigger["path"].partition("?")
     fields = {
         "method": string(trigger["method"]),
@@ -194,10 +237,12 @@ def _reply(datum: Any) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    """The child process: calls as JSON on stdin, a WorkerRun as the last line of stdout."""
+    """The child process: loads the app, then answers a line for each line until stdin is closed."""
     app_dir = sys.argv[1]
     sys.path.insert(0, app_dir)
-    print(json.dumps(asyncio.run(_run(app_dir, json.load(sys.stdin)))))  # noqa: T201 - its way to answer
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # what the app or the library prints is not an answer
+        asyncio.run(_serve(app_dir, answers))
 
 
 if __name__ == "__main__":

@@ -109,9 +109,9 @@ class Engine:
         view = self.product.exports.start(destination, trigger="onDemand", requested_by=TESTER, idempotency_key=key)
         return view.id
 
-    def run(self, destination: Destination, seconds: float = 60) -> ExportView:
+    def run(self, destination: Destination, seconds: float = 60, key: str | None = None) -> ExportView:
         """Start an export and work until it has ended."""
-        return self.work_until_ended(self.start(destination), seconds)
+        return self.work_until_ended(self.start(destination, key), seconds)
 
     def work_until_ended(
         self, export_id: str, seconds: float = 60, also: Callable[[], None] | None = None

@@ -13,9 +13,8 @@ from functools import partial
 import pytest
 from azure.core.exceptions import ServiceResponseError
 
-from shared.exports.errors import ExportRunning, RejectedExpired
+from shared.exports.errors import ExportRunning
 from shared.exports.model import Status
-from shared.storage import names
 from shared.storage.documents import DocumentError, Documents
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import Engine, people
@@ -24,12 +23,13 @@ from tests.integration.engine import Engine, people
 class WriteFaults:
     """Makes the n-th write of a function fail, for n = 1, 2, …, every other time after it took effect."""
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, *containers: Documents) -> None:
         self.raised = 0
         self._left = 0
         self._lock = threading.Lock()
-        for name in ("create", "write", "replace", "upload", "delete"):
-            setattr(documents, name, self._faulty(getattr(documents, name)))
+        for documents in containers:
+            for name in ("create", "write", "replace", "upload", "delete"):
+                setattr(documents, name, self._faulty(getattr(documents, name)))
 
     def _faulty(self, write: Callable[..., object]) -> Callable[..., object]:
         def attempt(*arguments: object, **options: object) -> object:
@@ -46,7 +46,7 @@ class WriteFaults:
 
         return attempt
 
-    def until_done(self, function: Callable[[], None]) -> None:
+    def until_done(self, function: Callable[[], object]) -> None:
         """Run ``function`` again and again, each time with the fault one write later, until nothing fails any more."""
         for number in range(1, 60):
             before = self.raised
@@ -138,20 +138,6 @@ def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:
         {"exportId"},
     ]
     assert engine.export(export_id).status is Status.SUCCESSFUL
-
-
-def test_profiles_of_old_exports_expire_and_what_is_younger_stays(engine: Engine) -> None:
-    engine.write_segment("Readers", [*people(5), {"EMail": "nobody", "FirstName": "", "LastName": ""}])
-    destination = engine.destination(["Readers"])
-    old, young = engine.run(destination), engine.run(destination)
-    long_ago = datetime.now(UTC) - timedelta(days=31)
-    engine.product.store.change(old.id, lambda export: setattr(export, "ended_at", long_ago))
-    assert engine.product.sweeper.expire() == 1
-    assert list(engine.product.documents.list(names.run(old.id))) == []
-    with pytest.raises(RejectedExpired):
-        engine.product.exports.rejected(old.id)
-    assert engine.product.exports.get(old.id).books.rows_read == 6, "the account of it stays"
-    assert len(engine.rejected(young.id)) == 1
 
 
 def test_an_export_that_never_began_has_an_empty_list_of_rejected_profiles(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from hashlib import sha256
 from threading import Barrier
 
 import pytest
@@ -96,6 +97,8 @@ def test_the_page_needs_no_script_and_shows_nothing_from_elsewhere(desk: Desk) -
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    assert f"style-src 'sha256-{base64.b64encode(sha256(style.encode()).digest()).decode()}'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "http" not in page.text
     assert page.headers["cache-control"] == "no-store"

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
 import requests
 
 from dev.stack import Stack
-from tests.integration.sign_in_desk import consent, parameter
-from tests.support import StorageAccount
+from shared.destinations.authorization import Authorization
+from shared.destinations.loose_secrets import LooseSecret
+from shared.settings import StorageConnection
+from shared.storage import names
+from shared.storage.clients import blob_service
+from shared.storage.documents import Documents
+from tests.integration.sign_in_desk import ADA, consent, parameter
+from tests.support import StorageAccount, wait_for
 
 PORTAL = "http://localhost:3000"
 
@@ -52,3 +59,22 @@ def test_a_browser_signs_a_destination_in_over_http_and_no_log_tells_how(stack: 
     hidden = [*account["tokens"], *(parameter(each, name) for each in came_back for name in ("state", "code"))]
     assert len(hidden) == 6
     assert [secret for secret in hidden if secret in logs] == []
+
+
+def test_the_daily_timer_deletes_old_sign_ins_and_secrets_that_nothing_points_to(stack: Stack) -> None:
+    service = blob_service(StorageConnection(connection_string=stack.storage))
+    documents = Documents(service.get_container_client(names.STATE_CONTAINER))
+    day_before = datetime.now(UTC) - timedelta(days=1)
+    old = Authorization(who=ADA, destination_id="d1", created_at=day_before)
+    note = LooseSecret(destination_id="d1", noted_at=day_before)
+    secret = f"{names.SECRETS_PREFIX}mc-d1-0001"
+    left_over = {
+        names.authorization("a state"): old.to_bytes(),
+        names.loose_secret("mc-d1-0001"): note.to_bytes(),
+        secret: b"encrypted",
+    }
+    for name, data in left_over.items():
+        documents.create(name, data)
+    asked = requests.post(f"{stack.hosts[0].address}/admin/functions/expire", json={"input": ""}, timeout=30)
+    assert asked.status_code == 202
+    wait_for(lambda: not any(documents.exists(name) for name in left_over), "the timer")

@@ -75,6 +75,7 @@ class Api:
                 exports=self.setup.exports,
                 segments=self.setup.segments,
                 schedule=self.schedule,
+                audit=self.setup.audit,
                 readiness={name: self._readiness(name) for name in self.readiness},
                 new_request_id=FakeIds("request"),
             )

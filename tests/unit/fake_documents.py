@@ -91,6 +91,9 @@ class FakeDocuments:
                 shown = self.metadata.get(name, {}) if metadata else {}
                 yield Entry(name, etag, len(data), datetime(2026, 1, 1, tzinfo=UTC), shown, leased=False)
 
+    def names(self, prefix: str) -> Iterator[str]:
+        yield from (entry.name for entry in self.list(prefix))
+
     def beginnings(self, prefix: str, end: str) -> Iterator[str]:
         self._check()
         rests = [name.removeprefix(prefix) for name in sorted(self.blobs) if name.startswith(prefix)]

@@ -20,6 +20,9 @@ INFRA: Final = ROOT / "infra"
 MAIN: Final = INFRA / "main.bicep"
 TEMPLATES: Final = (MAIN, *sorted((INFRA / "modules").glob("*.bicep")))
 
+STORAGE_SERVICES: Final = ("blob", "queue", "table")
+"""Services of the app's storage account; the last one is the Functions host's alone and can be switched off."""
+
 _PARSER: Final = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
 
 

@@ -180,20 +180,7 @@ class World:
 
     def ready(self, id_: str, **schedule: Any) -> Destination:
         """A destination that can run; it follows the schedule of all unless ``schedule`` says otherwise."""
-        self.destinations[id_] = Destination(
-            id=id_,
-            display_name=f"Destination {id_}",
-            consent=Consent(agreed_by="ada", agreed_at=self.clock(), text_version="1"),
-            sign_in=SignIn(state=SignInState.CONNECTED, account_id="acc1", secret_name="mc-1"),
-            audience=ChosenAudience(id="aud1", name="Customers"),
-            data_matching=DataMatching(email="EMail"),
-            segments=("Gold",),
-            export_user=ExportUser(id=ADA.id, name=ADA.name, added_at=self.clock()),
-            created_at=self.clock(),
-            created_by="ada",
-            updated_at=self.clock(),
-            updated_by="ada",
-        )
+        self.destinations[id_] = ready_destination(id_, self.clock())
         if schedule:
             self.schedule(id_, **schedule)
         return self.destinations[id_]
@@ -245,6 +232,24 @@ class World:
         """What the audit log holds of the schedule, the oldest first."""
         found = [AuditRecord.from_bytes(data) for _, (data, _) in sorted(self.audit.blobs.items())]
         return [record for record in found if record.target_type == "schedule"]
+
+
+def ready_destination(id_: str, now: datetime) -> Destination:
+    """As somebody who has completed every step leaves it."""
+    return Destination(
+        id=id_,
+        display_name=f"Destination {id_}",
+        consent=Consent(agreed_by=ADA.name, agreed_at=now, text_version="1"),
+        sign_in=SignIn(state=SignInState.CONNECTED, account_id="acc1", secret_name="mc-1"),
+        audience=ChosenAudience(id="aud1", name="Customers"),
+        data_matching=DataMatching(email="EMail"),
+        segments=("Gold",),
+        export_user=ExportUser(id=ADA.id, name=ADA.name, added_at=now),
+        created_at=now,
+        created_by=ADA.name,
+        updated_at=now,
+        updated_by=ADA.name,
+    )
 
 
 def own(*times: str, zone: str = "UTC", days: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -272,9 +272,10 @@ class FakeExports:
             for view in reversed(self.views.values())
             if wanted.destination_id in {None, view.destination_id}
             and (not wanted.statuses or view.status in wanted.statuses)
-            and (before is None or view.id < before)
+            and wanted.trigger in {None, view.trigger}
         ]
-        return found[:top]
+        behind = [view.id for view in found].index(before) + 1 if before is not None else 0
+        return found[behind : behind + top]
 
     def record_skipped(
         self,

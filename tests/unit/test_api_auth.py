@@ -161,9 +161,9 @@ def test_roles_are_found_under_either_name_of_the_claim(deployed: Api, kind: str
 
 def test_the_role_claim_that_the_principal_names_itself_counts() -> None:
     payload = {
-        "role_typ": "r",
+        "role_typ": "urn:contoso:role",
         "name_typ": "n",
-        "claims": [{"typ": "r", "val": "Contributor"}, {"typ": "n", "val": "x"}],
+        "claims": [{"typ": "urn:contoso:role", "val": "Contributor"}, {"typ": "n", "val": "x"}],
     }
     found = read_principal(base64.b64encode(json.dumps(payload).encode()).decode())
     assert found == Principal(Person(id="", name="x"), Role.CONTRIBUTOR)
@@ -179,6 +179,8 @@ def test_the_highest_role_counts(deployed: Api) -> None:
 NEEDED = {
     ("get", "/api/health"): None,
     ("get", "/api/ready"): None,
+    ("get", "/api/me"): None,
+    ("get", "/api/audit"): Role.ADMINISTRATOR,
     ("get", "/api/segments"): Role.VIEWER,
     ("get", "/api/segments/{name}"): Role.VIEWER,
     ("get", "/api/consent-text"): Role.VIEWER,
@@ -190,6 +192,9 @@ NEEDED = {
     ("put", "/api/destinations/{destinationId}/api-key"): Role.ADMINISTRATOR,
     ("put", "/api/destinations/{destinationId}/export-user"): Role.CONTRIBUTOR,
     ("get", "/api/destinations/{destinationId}/readiness"): Role.VIEWER,
+    ("post", "/api/destinations/{destinationId}/authorize"): Role.ADMINISTRATOR,
+    ("get", "/api/oauth/callback"): None,
+    ("get", "/api/destinations/{destinationId}/schedule"): Role.VIEWER,
     ("put", "/api/destinations/{destinationId}/consent"): Role.ADMINISTRATOR,
     ("post", "/api/destinations/{destinationId}/verify"): Role.CONTRIBUTOR,
     ("post", "/api/destinations/{destinationId}/duplicate"): Role.ADMINISTRATOR,

@@ -12,7 +12,7 @@ from azure.core.exceptions import ServiceRequestError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.api.gate import MAX_BODY_BYTES
+from shared.api.body import MAX_BODY_BYTES
 from shared.mailchimp.access import LookupsBusy
 from shared.mailchimp.errors import AccountRestricted, RequestInvalid, Unavailable
 from shared.secrets.store import SecretStoreError

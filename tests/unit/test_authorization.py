@@ -229,11 +229,8 @@ def test_a_connected_destination_tells_its_account_role_plan_and_data_centre(par
     parts.come_back(parts.begun())
     found = parts.connections.verify("d1")
     assert found.data_centre == "us19"
-    assert (found.account.account_name, found.account.role, found.account.pricing_plan) == (
-        "Contoso",
-        "owner",
-        "monthly",
-    )
+    account = found.account
+    assert (account.account_name, account.role, account.pricing_plan) == ("Contoso", "owner", "monthly")
 
 
 # -- tokens that wait --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tests.unit.infra_support import (
     INFRA,
     MAIN,
     ROOT,
+    STORAGE_SERVICES,
     TEMPLATES,
     Expression,
     Resource,
@@ -27,6 +28,7 @@ ROLES = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
     "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1": "Storage Blob Data Reader",
     "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7": "Key Vault Secrets Officer",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
 }
@@ -129,10 +131,11 @@ def test_callers_are_signed_in_by_this_tenant_for_this_app() -> None:
 def test_a_private_network_closes_storage_and_vault_together() -> None:
     modules = load(MAIN).modules
     for symbol in ("storage", "keyVault"):
-        assert modules[symbol].parameters["publicAccessEnabled"] == Expression("!features.privateNetwork")
-    closed = [Expression("publicAccessEnabled ? 'Enabled' : 'Disabled'")] * 2
-    assert [value for one in created() for value in properties_named(one.body, "publicNetworkAccess")] == closed
-    denied = [Expression("publicAccessEnabled ? 'Allow' : 'Deny'")] * 2
+        closing = Expression("features.privateNetwork ? 'Disabled' : 'Enabled'")
+        assert modules[symbol].parameters["publicNetworkAccess"] == closing
+    given = [Expression("publicNetworkAccess")] * 2
+    assert [value for one in created() for value in properties_named(one.body, "publicNetworkAccess")] == given
+    denied = [Expression("publicNetworkAccess == 'Enabled' ? 'Allow' : 'Deny'")] * 2
     assert [value for one in created() for value in properties_named(one.body, "defaultAction")] == denied
 
 
@@ -220,9 +223,10 @@ def test_private_endpoints_cover_exactly_what_the_app_talks_to() -> None:
     network = load(INFRA / "modules" / "network.bicep")
     zones = network.variables["zoneOfService"]
     assert isinstance(zones, dict)
-    services = dig(load(MAIN).variables["features"], "storageServices")
-    assert isinstance(services, list)
-    assert set(zones) == {*services, "vault"}
+    assert set(zones) == {*STORAGE_SERVICES, "vault"}
+    assert network.variables["zonedServices"] == Expression("concat(storageServices, [ 'vault' ])")
+    assert network.variables["endpoints"] == Expression("concat(storageEndpoints, vaultEndpoint, segmentsEndpoint)")
+    assert load(MAIN).modules["network"].parameters["storageServices"] == Expression("features.storageServices")
     subnets = dig(network.resources["virtualNetwork"].body, "properties", "subnets")
     delegated = list(properties_named(subnets, "serviceName"))
     assert delegated == ["Microsoft.App/environments"]  # what Flex Consumption asks for

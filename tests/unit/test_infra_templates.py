@@ -29,14 +29,17 @@ from tests.unit.infra_support import (
 every_template = pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 
 BICEP_FUNCTIONS = {
-    "cidrSubnet",
     "concat",
+    "contains",
     "empty",
     "environment",
     "guid",
     "map",
+    "loadTextContent",
+    "replace",
     "resourceGroup",
     "resourceId",
+    "split",
     "string",
     "subscription",
     "subscriptionResourceId",
@@ -62,6 +65,7 @@ def parameters_file() -> dict[str, str]:
 def test_the_templates_are_found() -> None:
     assert {path.stem for path in TEMPLATES} == {
         "main",
+        "alerts",
         "auth",
         "functionapp",
         "identity",
@@ -71,6 +75,7 @@ def test_the_templates_are_found() -> None:
         "rbac",
         "segmentsaccess",
         "storage",
+        "workbook",
     }
 
 
@@ -112,6 +117,12 @@ def test_every_parameter_and_output_is_described(path: Path) -> None:
     described = {one.name: one.decorators for one in template.parameters.values()}
     described |= {one.name: one.decorators for one in template.outputs.values()}
     assert [name for name, decorators in described.items() if not decorators.get("description")] == []
+
+
+@every_template
+def test_every_number_has_a_limit(path: Path) -> None:
+    numbers = [one for one in load(path).parameters.values() if one.type == "int"]
+    assert [one.name for one in numbers if not LIMITS & set(one.decorators)] == []
 
 
 @every_template
@@ -169,6 +180,34 @@ def test_every_module_output_that_is_read_is_declared() -> None:
         assert output in load(template.modules[symbol].path).outputs, f"{symbol}.outputs.{output}"
 
 
+def test_everything_is_deployed_into_the_group_but_the_role_on_segments_elsewhere() -> None:
+    template = load(MAIN)
+    assert "targetScope = 'subscription'" in template.text
+    assert {name for name, one in template.resources.items() if not one.existing} == {"group"}
+    scopes = {module.symbol: module.body["scope"] for module in modules()}
+    elsewhere = scopes.pop("segmentsAccess")
+    assert elsewhere == Expression("resourceGroup(segmentsSubscriptionId, segmentsResourceGroupName)")
+    assert set(map(str, scopes.values())) == {str(Expression("group"))}
+
+
+def test_modules_that_may_be_left_out_are_those_of_the_switches() -> None:
+    conditions = dict(re.findall(r"^module (\w+) '[^']+' = if \((.*)\) \{$", load(MAIN).text, re.MULTILINE))
+    assert conditions == {
+        "alerts": "features.alerts",
+        "network": "features.privateNetwork",
+        "segmentsAccess": "features.separateSegmentsAccount",
+    }
+
+
+def test_every_file_that_is_loaded_exists_and_none_is_left_over() -> None:
+    loaded = {
+        (path.parent / name).resolve()
+        for path in TEMPLATES
+        for name in re.findall(r"loadTextContent\('([^']+)'\)", load(path).text)
+    }
+    assert loaded == {*(INFRA / "alerts").iterdir(), *(INFRA / "workbooks").iterdir()}
+
+
 def test_modules_have_unique_deployment_names() -> None:
     names = [str(module.body["name"]) for module in modules()]
     assert len(set(names)) == len(names)
@@ -187,7 +226,8 @@ def test_defaults_of_the_parameters_file_are_those_of_the_template() -> None:
         if template.parameters[name].required:
             assert match["default"] is None, name
         elif name != "location":  # azd always knows the region
-            assert match["default"] == str(parsed[name]["default"]).replace("False", "false"), name
+            default = parsed[name]["default"]
+            assert match["default"] == (str(default).lower() if isinstance(default, bool) else str(default)), name
 
 
 def test_no_output_becomes_an_input_of_the_next_deployment() -> None:

@@ -1,0 +1,170 @@
+"""The schedule with two real hosts on one storage account: both timers fire, and one of the hosts is killed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from dev.sandbox.control import AUDIENCE_ID
+from dev.stack import Stack
+from shared.settings import StorageConnection
+from shared.storage import names
+from shared.storage.clients import blob_service
+from shared.storage.documents import Documents
+from tests.support import StorageAccount, wait_for
+
+KEY = "sandbox-key-us1"
+COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
+DAILY = {"isActive": True, "timeZone": "Turkey Standard Time", "times": ["06:00"]}
+
+
+@pytest.fixture
+def stack(storage_account: StorageAccount, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Two hosts, or as many as the test asks for, with two segments."""
+    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
+    with Stack(
+        hosts=getattr(request, "param", 2),
+        storage=storage_account.connection_string,
+        settings=settings,
+        name=storage_account.name,
+    ) as running:
+        running.upload_segments({"Readers": rows(600), "Buyers": rows(600, start=600)}, columns=COLUMNS)
+        yield running
+
+
+@pytest.fixture
+def documents(stack: Stack) -> Documents:
+    service = blob_service(StorageConnection(connection_string=stack.storage))
+    return Documents(service.get_container_client(names.STATE_CONTAINER))
+
+
+def rows(count: int, *, start: int = 0) -> list[tuple[str, str, str, str]]:
+    return [(f"{n:032x}", f"person{n}@mail.example", "Ayşe", "Нұрланова") for n in range(start, start + count)]
+
+
+def create(stack: Stack, name: str, **configuration: Any) -> str:
+    made = stack.ask("POST", "/api/destinations", json={"displayName": name, "consent": {"agreed": True}})
+    if configuration:
+        stack.ask("PATCH", f"/api/destinations/{made['id']}", json=configuration)
+    return str(made["id"])
+
+
+def set_up(stack: Stack, segment: str, name: str, **configuration: Any) -> str:
+    """A destination that is ready, made through the HTTP API; returns its ID."""
+    id_ = create(stack, name)
+    path = f"/api/destinations/{id_}"
+    stack.ask("PUT", f"{path}/api-key", json={"apiKey": KEY})
+    stack.ask("PUT", f"{path}/export-user")
+    matching = {"email": "EMail", "firstName": "FirstName", "lastName": "LastName"}
+    chosen = {"audienceId": AUDIENCE_ID, "dataMatching": matching, "segments": [segment]}
+    assert stack.ask("PATCH", path, json={**chosen, **configuration})["missingSteps"] == []
+    return id_
+
+
+def let_it_be_set_for_days(documents: Documents) -> None:
+    """As if everything had been set up three days ago, so that runs are due now."""
+    long_ago = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    rewrite(documents, names.SCHEDULE, updatedAt=long_ago)
+    for entry in list(documents.list(names.DESTINATIONS_PREFIX)):
+        rewrite(documents, entry.name, createdAt=long_ago, scheduledSince=long_ago)
+
+
+def rewrite(documents: Documents, name: str, **changes: Any) -> None:
+    found = documents.read(name)
+    assert found is not None
+    documents.write(name, json.dumps({**json.loads(found.data), **changes}).encode())
+
+
+def fire(stack: Stack, host: int) -> None:
+    """The timer of one host, as the platform's admin endpoint allows; it runs after that has answered."""
+    answer = requests.post(f"{stack.hosts[host].address}/admin/functions/schedule", json={"input": ""}, timeout=60)
+    assert answer.status_code == 202
+
+
+def fire_and_wait(stack: Stack, *hosts: int) -> None:
+    """The timers of several hosts at once (of one that is named twice: twice at once), until all have run."""
+    before = {host: runs_of_timer(stack, host) for host in hosts}
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(lambda host: fire(stack, host), hosts))
+    for host, count in Counter(hosts).items():
+        wait_for(lambda host=host, count=count: runs_of_timer(stack, host) >= before[host] + count, "the timer", 60)  # type: ignore[misc]
+
+
+def runs_of_timer(stack: Stack, host: int) -> int:
+    """How often the host has run the timer to its end, by its log."""
+    lines = (stack.log_folder / f"{stack.name}-host-{host + 1}.log").read_text().splitlines()
+    ends = [line for line in lines if '"event": "function.' in line and '"function": "schedule"' in line]
+    assert not [line for line in ends if "function.failed" in line]
+    return len(ends)
+
+
+def scheduled(stack: Stack, host: int = 0) -> list[Mapping[str, Any]]:
+    exports = stack.api("GET", "/api/exports?top=200", host=host).json()["value"]
+    return [export for export in exports if export["trigger"] == "scheduled"]
+
+
+def test_the_timers_of_two_hosts_start_each_due_export_once(stack: Stack, documents: Documents) -> None:
+    newsletter = set_up(stack, "Readers", "Newsletter")
+    shop = set_up(
+        stack, "Buyers", "Shop", schedule={"mode": "ownSchedule", "rule": {"times": ["07:00"], "timeZone": "UTC"}}
+    )
+    not_ready = create(stack, "Not ready")
+    create(stack, "Off", schedule={"mode": "off"})
+    create(stack, "Disabled", enabled=False)
+    assert stack.ask("PUT", "/api/schedule", json=DAILY)["timeZone"] == "Europe/Istanbul"
+    let_it_be_set_for_days(documents)
+
+    fire_and_wait(stack, 0, 1, 0, 1, 0, 1)
+    wait_for(lambda: all(export["ended"] for export in scheduled(stack)), "the ends of the exports", 90)
+    found = scheduled(stack)
+    assert Counter(export["destinationId"] for export in found) == {newsletter: 1, shop: 1, not_ready: 1}
+    by_destination = {export["destinationId"]: export for export in found}
+    assert by_destination[newsletter]["status"] == by_destination[shop]["status"] == "Successful"
+    assert by_destination[not_ready]["status"] == "Skipped"
+    assert by_destination[not_ready]["problem"]["code"] == "destinationNotReady"
+    assert stack.sandbox.addresses() == {f"person{n}@mail.example" for n in range(1_200)}
+
+    fire_and_wait(stack, 0, 1)
+    assert len(scheduled(stack)) == 3, "three days were missed, and made up for once"
+    for answer in (stack.ask("GET", "/api/schedule"), stack.ask("GET", f"/api/destinations/{shop}/schedule")):
+        assert len(answer["nextRuns"]) == 5
+        assert answer["lastRunAt"] < answer["nextRunAt"] == answer["nextRuns"][0]
+        assert datetime.fromisoformat(answer["nextRunAt"]) > datetime.now(UTC) - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("stack", [1], indirect=True)  # the other one is started later: its timer runs by itself too
+def test_a_host_that_is_killed_while_it_starts_exports_loses_none_and_doubles_none(
+    stack: Stack, documents: Documents
+) -> None:
+    model = json.loads(stack.state(names.destination(set_up(stack, "Readers", "Newsletter"))))
+    ids = [model["id"], *(f"copy-{number:02}" for number in range(19))]
+    for id_ in ids[1:]:
+        copy = {**model, "id": id_, "displayName": id_, "segments": []}  # not ready: recorded as skipped
+        if int(id_[-2:]) % 2:
+            copy = {**copy, "segments": model["segments"]}
+        documents.create(names.destination(id_), json.dumps(copy).encode())
+    stack.ask("PUT", "/api/schedule", json=DAILY)
+    let_it_be_set_for_days(documents)
+
+    def recorded() -> int:
+        return len(list(documents.list(names.EXPORTS_PREFIX)))
+
+    fire(stack, 0)
+    wait_for(lambda: recorded() >= 4, "the first exports")
+    stack.hosts[0].kill()
+    assert recorded() < len(ids), "it was killed in the middle"
+    assert documents.read(names.SCHEDULE_RUNS) is None
+
+    stack.start_host()
+    fire_and_wait(stack, 1, 1)
+    found = scheduled(stack, host=1)
+    assert Counter(export["destinationId"] for export in found) == dict.fromkeys(ids, 1)
+    skipped = {export["destinationId"] for export in found if export["problem"]}
+    assert {id_ for id_ in ids[1:] if not int(id_[-2:]) % 2} <= skipped

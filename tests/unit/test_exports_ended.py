@@ -1,0 +1,93 @@
+"""Every export that ends says so in one line, with its books: alerts and the workbook of infra/ live on it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from shared.audit.log import AuditLog
+from shared.destinations.store import DestinationStore
+from shared.exports.finish import Finisher, FinishTools
+from shared.exports.messages import ExportMessage
+from shared.exports.model import Export, Problem, Status
+from shared.exports.records import ExportRecords
+from shared.exports.store import ExportStore
+from shared.storage.leases import Leases
+from tests.unit.fake_documents import FakeDocuments
+
+START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
+END = START + timedelta(minutes=2)
+
+
+class FreeLeases:
+    """Everything is free."""
+
+    @contextmanager
+    def take(self, _name: str, *, create: bool = True) -> Iterator[object]:
+        yield self
+
+
+@pytest.fixture
+def store() -> ExportStore:
+    found = ExportStore(FakeDocuments().as_documents(), lambda: END)
+    found.create(
+        Export(
+            id="e1",
+            destination_id="d1",
+            destination_name="Spring",
+            trigger="scheduled",
+            requested_by="schedule",
+            created_at=START,
+            started_at=START,
+        )
+    )
+    found.move("e1", Status.PREPARING)
+    return found
+
+
+@pytest.fixture
+def finisher(store: ExportStore) -> Finisher:
+    leases = cast("Leases", FreeLeases())
+    records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
+    tools = FinishTools(store, cast("DestinationStore", None), leases, records, lambda: END)
+    return Finisher(tools, max_connections=8)
+
+
+def ended(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records if "export.ended" in record.getMessage()]
+    return dict(line)
+
+
+def test_an_export_that_was_stopped_tells_its_destination_its_status_and_the_reason(
+    store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail("e1", Problem(code="audienceNotFound", message="The audience is gone."))
+    with caplog.at_level(logging.INFO):
+        finisher.finish(ExportMessage(export_id="e1"))
+    line = ended(caplog)
+    assert (line["export"], line["destination"], line["trigger"]) == ("e1", "d1", "scheduled")
+    assert (line["status"], line["problem"], line["seconds"]) == ("Failed", "audienceNotFound", 120.0)
+    assert (line["rowsRead"], line["sent"], line["notSent"]) == (0, 0, 0)
+
+
+def test_an_export_that_was_given_up_tells_it_too(finisher: Finisher, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
+    line = ended(caplog)
+    assert (line["status"], line["problem"]) == ("Failed", "internalError")
+
+
+def test_the_line_holds_no_text_that_somebody_wrote(
+    store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail("e1", Problem(code="canceled", message="Canceled by ada@mail.example."))
+    with caplog.at_level(logging.INFO):
+        finisher.finish(ExportMessage(export_id="e1"))
+    assert "Spring" not in json.dumps(ended(caplog))
+    assert "@" not in json.dumps(ended(caplog))
