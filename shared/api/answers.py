@@ -21,7 +21,7 @@ RETRY_AFTER: Final = "Retry-After"
 
 HEADERS: Final = {
     ETAG: "The version that is answered: send it as If-Match with a change.",
-    LOCATION: "The address of what was created.",
+    LOCATION: "The address of what was created, or of where to go on.",
     OPERATION_LOCATION: "The address of the export: follow it until `ended` is true.",
     RETRY_AFTER: "Seconds to wait before the next call.",
     "WWW-Authenticate": "How to sign in: `Bearer`.",

@@ -35,7 +35,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the Host header
-        responses={422: {"model": ErrorDocument}},  # or FastAPI would describe an error document of its own
+        responses={500: {"model": ErrorDocument}},
         openapi_tags=[{"name": name, "description": description} for name, description in TAGS.items()],
         servers=[{"url": services.settings.public_url, "description": "This installation"}],
         generate_unique_id_function=lambda route: to_camel(route.name),

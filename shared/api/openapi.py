@@ -38,6 +38,8 @@ _SHARED_RESPONSES: Final = ("signInRequired", "bodyTooLarge", "notJson", "unexpe
 _SIGN_IN: Final = "entraId"
 _JSON: Final = "application/json"
 _ERROR: Final = {"$ref": "#/components/schemas/ErrorDocument"}
+_FASTAPI_ERROR: Final = {"$ref": "#/components/schemas/HTTPValidationError"}
+"""What FastAPI says of whatever it validates; the API answers an ErrorDocument (``shared/api/errors.py``)."""
 _UNDESCRIBED: Final = "Successful Response"
 """What FastAPI says where the route says nothing."""
 
@@ -57,6 +59,8 @@ class DocumentedApi(FastAPI):
 
 def _complete(document: Json) -> None:
     components = document["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
     for schema in components["schemas"].values():
         _complete_schema(schema)
     components["headers"] = {name: _header(name) for name in HEADERS}
@@ -119,7 +123,7 @@ def _complete_success(response: Json, operation_id: str, schemas: Json) -> None:
         _add_example(content, operation_id, schemas)
         schema = schemas.get(_schema_name(content.get("schema", {})), {})
         if response["description"] == _UNDESCRIBED and "description" in schema:
-            response["description"] = schema["description"]
+            response["description"] = schema["description"].partition("\n\n")[0]
 
 
 def _add_example(content: Json, operation_id: str, schemas: Json) -> None:
@@ -144,7 +148,8 @@ def _complete_errors(method: str, operation: Json) -> None:
     responses: Json = operation["responses"]
     declared = {status: responses.pop(status) for status in [each for each in responses if each >= "4"]}
     codes = [code for response in declared.values() for code in _examples(response, _JSON)]
-    found = {str(status): response for status, response in errors(*codes, *_common_errors(method, operation)).items()}
+    codes += _common_errors(method, operation, is_validated="422" in declared)
+    found = {str(status): response for status, response in errors(*codes).items()}
     for status, response in declared.items():
         merged = _merged(int(status), response, found.get(status, {}))
         if merged["content"]:
@@ -160,7 +165,7 @@ def _merged(status: int, declared: Json, common: Json) -> Json:
     content = {kind: each for kind, each in declared.get("content", {}).items() if kind != _JSON and "examples" in each}
     content |= common.get("content", {})
     schema = declared.get("content", {}).get(_JSON, {}).get("schema", _ERROR)
-    if schema != _ERROR:
+    if schema not in (_ERROR, _FASTAPI_ERROR):
         content[_JSON]["schema"] = {"anyOf": [schema, _ERROR]}
     codes = [code for kind in content for code in _examples({"content": content}, kind)]
     headers = {**declared.get("headers", {}), **sends("X-Request-Id")["headers"], **common.get("headers", {})}
@@ -172,7 +177,7 @@ def _examples(response: Json, kind: str) -> Json:
     return found
 
 
-def _common_errors(method: str, operation: Json) -> Iterator[str]:
+def _common_errors(method: str, operation: Json, *, is_validated: bool) -> Iterator[str]:
     """What the gate, the routing and the validation answer (``shared/api/gate.py``, ``shared/api/errors.py``)."""
     yield "unexpectedError"
     if not operation["security"]:
@@ -189,5 +194,5 @@ def _common_errors(method: str, operation: Json) -> Iterator[str]:
         yield from ("invalidJson", "notAnObject")
         if operation["requestBody"].get("required"):
             yield "bodyMissing"
-    if "requestBody" in operation or places & {"query", "header"}:
+    if is_validated and ("requestBody" in operation or places & {"query", "header"}):
         yield "invalidRequest"

@@ -31,11 +31,7 @@ class Progress(JsonDocument):
 
 
 class ExportView(JsonDocument):
-    """One export as the API answers it.
-
-    ``requested_by``: who started it, or ``schedule``. ``sources``: the version of each segment that was read.
-    ``seconds``: from ``created_at`` to its end, or to now. ``problem``: why it stopped, waits or was skipped.
-    """
+    """One export as the API answers it."""
 
     id: str
     destination_id: str
@@ -45,13 +41,13 @@ class ExportView(JsonDocument):
     trigger: str
     """`onDemand` or `scheduled`."""
     requested_by: str
-    """Who started it."""
+    """Who started it, or `schedule`."""
     status: Status
     """Where it stands."""
     ended: bool
     """Whether it has ended: then nothing changes any more."""
     problem: Problem | None = None
-    """Why it stopped or waits; null while all is well."""
+    """Why it stopped, waits or was skipped; null while all is well."""
     created_at: datetime
     """When it was asked for."""
     started_at: datetime | None = None
@@ -59,13 +55,13 @@ class ExportView(JsonDocument):
     ended_at: datetime | None = None
     """Null while it runs."""
     seconds: float | None = None
-    """How long it took, or has taken so far."""
+    """From `createdAt` to its end, or to now."""
     audience_id: str | None = None
     """Mailchimp's ID of the audience."""
     segments: list[SegmentCount] = Field(default_factory=list)
     """What became of the rows of each segment."""
     sources: list[PinnedSegment] = Field(default_factory=list)
-    """Exactly which files were read."""
+    """The version of each segment that was read."""
     progress: Progress | None = None
     """Null before anything is sent, when it has ended, and in lists."""
     books: Books
