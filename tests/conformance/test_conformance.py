@@ -61,9 +61,11 @@ def test_the_worker_loads_the_app_with_its_triggers(env: dict[str, str]) -> None
         "prepare": ("queueTrigger", "prepare"),
         "lanes": ("queueTrigger", "lanes"),
         "finish": ("queueTrigger", "finish"),
+        "removals": ("queueTrigger", "removals"),
         "prepare_poison": ("queueTrigger", "prepare-poison"),
         "lanes_poison": ("queueTrigger", "lanes-poison"),
         "finish_poison": ("queueTrigger", "finish-poison"),
+        "removals_poison": ("queueTrigger", "removals-poison"),
         "sweep": ("timerTrigger", "30 * * * * *"),
         "schedule": ("timerTrigger", "0 * * * * *"),
         "expire": ("timerTrigger", "0 17 3 * * *"),
@@ -95,14 +97,14 @@ def test_the_worker_runs_the_timers(env: dict[str, str]) -> None:
     assert [outcome.error for outcome in outcomes] == [None, None, None]
 
 
-@pytest.mark.parametrize("function", ["prepare", "lanes", "finish"])
+@pytest.mark.parametrize("function", ["prepare", "lanes", "finish", "removals"])
 def test_the_worker_reports_a_message_that_cannot_be_read_as_failed(env: dict[str, str], function: str) -> None:
     (outcome,) = run_project(env, Invocation(function, queue_message("not ours")))
     assert not outcome.succeeded
     assert "MessageInvalid" in str(outcome.error)
 
 
-@pytest.mark.parametrize("function", ["prepare_poison", "lanes_poison", "finish_poison"])
+@pytest.mark.parametrize("function", ["prepare_poison", "lanes_poison", "finish_poison", "removals_poison"])
 def test_the_worker_lets_a_poison_message_that_cannot_be_read_go(env: dict[str, str], function: str) -> None:
     (outcome,) = run_project(env, Invocation(function, queue_message("not ours", dequeue_count=1)))
     assert outcome.error is None
