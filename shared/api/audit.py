@@ -24,6 +24,7 @@ class AuditList(Page):
     """Records of the audit log, the newest first."""
 
     value: list[AuditRecord]
+    """The newest first."""
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -52,8 +53,12 @@ def routes(services: Services) -> APIRouter:
         action: Annotated[
             list[Action] | None, Query(max_length=50, description="May be given several times: any of them.")
         ] = None,
-        target_type: Annotated[TargetType | None, Query(alias="targetType")] = None,
-        target_id: Annotated[str | None, Query(alias="targetId", pattern=ID_PATTERN)] = None,
+        target_type: Annotated[
+            TargetType | None, Query(alias="targetType", description="What kind of thing it was done to.")
+        ] = None,
+        target_id: Annotated[
+            str | None, Query(alias="targetId", pattern=ID_PATTERN, description="The ID of that.")
+        ] = None,
         who: Annotated[
             str | None, Query(min_length=1, max_length=200, description="The ID or the name of a person.")
         ] = None,

@@ -37,6 +37,7 @@ _CONFIGURATION_FINDINGS: Final = (
 
 _ERRORS: Final = (
     # any call: shared/api/gate.py, shared/api/errors.py
+    ApiError(400, "unreadableRequest", "The address or a header of the request is not readable text."),
     ApiError(400, "invalidJson", "The body is not JSON: Expecting ',' delimiter, at character 27."),
     ApiError(400, "bodyMissing", "The request needs a body: a JSON object."),
     ApiError(400, "notAnObject", "The body must be one JSON object."),

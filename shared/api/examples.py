@@ -302,6 +302,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     ),
     "Health": {"status": "ok"},
     "AppReadiness": {"status": "ready", "checks": {"storage": True, "secretStore": True}},
+    "Me": _ADA | {"role": "Administrator"},
     "Readiness": {
         "ready": False,
         "checks": [
@@ -335,6 +336,17 @@ EXAMPLES: Final[dict[str, Any]] = {
             }
         ],
         "suggestedDataMatching": {"email": "EMail", "firstName": "FirstName", "lastName": None},
+    },
+    "AuditRecord": {
+        "id": "20261120T082019114503Z-9a1c07d4e2b5f368",
+        "at": "2026-11-20T08:20:19.114503Z",
+        "who": _ADA,
+        "action": "destination.configured",
+        "targetType": "destination",
+        "targetId": _DESTINATION_ID,
+        "targetName": "Newsletter",
+        "changes": [{"property": "segments", "before": [], "after": ["Gold", "Silver"]}],
+        "detail": None,
     },
     "AuthorizeRequest": {"returnTo": "https://portal.contoso.com/destinations"},
     "AuthorizeView": {

@@ -11,12 +11,14 @@ from shared.storage.json_documents import JsonDocument
 
 
 class Me(JsonDocument):
-    """The caller as the sign-in tells. ``id``: the object ID in Entra ID, empty where the sign-in names none;
-    ``role``: the highest one, null for somebody who has none."""
+    """The caller as the sign-in tells."""
 
     id: str
+    """The object ID in Entra ID; empty where the sign-in names none."""
     name: str
+    """How you sign in."""
     role: Literal["Viewer", "Contributor", "Administrator"] | None
+    """The highest one; null for somebody who has none."""
 
 
 def routes() -> APIRouter:

@@ -25,7 +25,9 @@ TAGS: Final = {
     "destinations": "Where segments are exported to: consent, audience, data matching, segments, people.",
     "connection": "The Mailchimp sign-in of a destination, and what is looked up over it.",
     "exports": "Runs: start, follow, cancel, history, rejected profiles.",
+    "audit": "Who did what, when, and what it changed.",
     "schedule": "When destinations are exported by themselves.",
+    "me": "Who the caller is.",
     "health": "Whether the app is alive, and whether what it needs answers.",
 }
 """The areas of the API, in the order in which the documentation page shows them."""
@@ -180,7 +182,14 @@ def _common_errors(method: str, operation: Json, *, is_validated: bool) -> Itera
     yield "unexpectedError"
     if not operation["security"]:
         return
-    yield from ("signInRequired", "notLocal", "bodyTooLarge", "authenticationOff", "storageUnavailable")
+    yield from (
+        "unreadableRequest",
+        "signInRequired",
+        "notLocal",
+        "bodyTooLarge",
+        "authenticationOff",
+        "storageUnavailable",
+    )
     if any(needed[_SIGN_IN] for needed in operation["security"]):
         yield "roleMissing"
     if method != "get":
