@@ -56,4 +56,4 @@ azurite:
 	@PYTHON_VERSION=$(PYTHON_VERSION) dev/setup.sh azurite
 
 checkov:
-	@dev/setup.sh checkov
+	@PYTHON_VERSION=$(PYTHON_VERSION) dev/setup.sh checkov

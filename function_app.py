@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import azure.functions as func
 
 from shared.bootstrap import bootstrap
-from shared.exports.messages import ExportMessage, MessageInvalid, WakeMessage, read_message
+from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage, read_message
 from shared.log import error, event
 from shared.settings import read_settings
-from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, poison
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
 
 product = bootstrap(read_settings(os.environ))
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
@@ -46,6 +46,11 @@ def finish(message: func.QueueMessage) -> None:
     product.finisher.finish(read_message(ExportMessage, message.get_body()))
 
 
+@app.queue_trigger(arg_name="message", queue_name=REMOVALS_QUEUE, connection=STORAGE)
+def removals(message: func.QueueMessage) -> None:
+    product.untagger.go_on(read_message(RemovalMessage, message.get_body()))
+
+
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
 def prepare_poison(message: func.QueueMessage) -> None:
     try:
@@ -68,6 +73,14 @@ def finish_poison(message: func.QueueMessage) -> None:
         product.poison.finish(read_message(ExportMessage, message.get_body()))
     except MessageInvalid:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
+
+
+@app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
+def removals_poison(message: func.QueueMessage) -> None:
+    try:
+        product.poison.removal(read_message(RemovalMessage, message.get_body()))
+    except MessageInvalid:
+        error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)
 
 
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)

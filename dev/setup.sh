@@ -81,7 +81,7 @@ setup_azurite() {
 setup_checkov() {
     if ! up_to_date .run/checkov/.installed dev/checkov.txt; then
         echo "setup: installing checkov"
-        quietly .venv/bin/python -m venv --clear .run/checkov
+        quietly "$venv/bin/python" -m venv --clear .run/checkov
         quietly .run/checkov/bin/python -m pip install --disable-pip-version-check --no-input -r dev/checkov.txt
         cat dev/checkov.txt | cksum >.run/checkov/.installed
     fi

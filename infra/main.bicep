@@ -144,6 +144,7 @@ var queueNames = [
   'prepare'
   'lanes'
   'finish'
+  'removals'
 ]
 var deploymentContainerName = 'app-package'
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along,
     from shared.exports.poison import Poison
     from shared.exports.prepare import Preparer
     from shared.exports.sweep import Sweeper
+    from shared.exports.untag import Untagger
 
 _ID_BYTES: Final = 8
 
@@ -125,10 +126,10 @@ class Product:
         )
         counts = KnownCounts(self.store)
         self.readiness = ReadinessReports(fitting, self.catalog, counts, settings.max_profiles_per_export)
-        self.removals = Removals(self.destination_store, self.secrets, self.exports, now)
         self.schedule = ScheduleService(
             self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
         )
+        self.removals = Removals(self.destination_store, self.secrets, self.exports, self._signals, now)
 
     def ensure_storage(self) -> None:
         """Create the container and the queues where they are missing: infra/ declares them, a local start has none."""
@@ -233,6 +234,7 @@ class Product:
                 destinations=self.destination_store,
                 leases=self._leases,
                 records=self._export_records,
+                signals=self._signals,
                 now=self._surroundings.now,
             ),
             max_connections=self.settings.mailchimp_max_connections,
@@ -249,11 +251,34 @@ class Product:
         )
 
     @cached_property
+    def untagger(self) -> Untagger:
+        from shared.exports.untag import Untagger, UntagTools
+
+        tools = UntagTools(
+            store=self.store,
+            destinations=self.destination_store,
+            removals=self.removals,
+            leases=self._leases,
+            signals=self._signals,
+            sign_ins=self._sign_ins,
+            access=self._access,
+            now=self._surroundings.now,
+            monotonic=self._surroundings.monotonic,
+            sleep=self._surroundings.sleep,
+            random=self._surroundings.random,
+        )
+        return Untagger(tools, budget_s=self.settings.lane_time_budget_seconds)
+
+    @cached_property
     def poison(self) -> Poison:
         from shared.exports.poison import Poison, PoisonTools
 
         tools = PoisonTools(
-            store=self.store, leases=self._leases, signals=self._signals, finisher=lambda: self.finisher
+            store=self.store,
+            leases=self._leases,
+            signals=self._signals,
+            removals=self.removals,
+            finisher=lambda: self.finisher,
         )
         return Poison(tools, max_connections=self.settings.mailchimp_max_connections)
 

@@ -54,10 +54,10 @@ def routes(services: Services) -> APIRouter:
             list[Action] | None, Query(max_length=50, description="May be given several times: any of them.")
         ] = None,
         target_type: Annotated[
-            TargetType | None, Query(alias="targetType", description="What kind of thing it was done to.")
+            TargetType | None, Query(alias="targetType", description="What it was done to: the kind.")
         ] = None,
         target_id: Annotated[
-            str | None, Query(alias="targetId", pattern=ID_PATTERN, description="The ID of that.")
+            str | None, Query(alias="targetId", pattern=ID_PATTERN, description="What it was done to: its ID.")
         ] = None,
         who: Annotated[
             str | None, Query(min_length=1, max_length=200, description="The ID or the name of a person.")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
 from pydantic.alias_generators import to_camel
 
-from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, errors, sends
+from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, RETRY_AFTER, errors, sends
 from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
 from shared.api.errors import ApiError
 from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, behind, cut_page, decode
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
 from shared.api.services import Services
 from shared.destinations import consent
-from shared.destinations.model import Destination
+from shared.destinations.model import Destination, TagsOnRemoval
 from shared.destinations.readiness import Readiness
 from shared.destinations.requests import (
     ConsentRequest,
@@ -25,6 +27,18 @@ from shared.destinations.view import DestinationView, view_of
 from shared.storage.json_documents import JsonDocument
 
 _CONTRIBUTOR_MAY_CHANGE = frozenset({"data_matching", "segments", "member_status", "enabled", "schedule"})
+
+
+_POLL_SECONDS: Final = 2
+_POLL_SECONDS_WITH_PROBLEM: Final = 15
+
+Tags = Annotated[
+    TagsOnRemoval | None,
+    Query(
+        description="What becomes of the tags in Mailchimp: `keep` (the default) leaves them, `remove` takes them from "
+        "the members whom this destination has tagged. On a removal that has begun, `keep` gives up taking them away."
+    ),
+]
 
 
 class DestinationList(Page):
@@ -109,12 +123,28 @@ def routes(services: Services) -> APIRouter:
 
     @router.delete(
         "/destinations/{destinationId}",
-        status_code=204,
-        responses=errors("destinationNotFound", "destinationChanged", "secretStoreError"),
+        status_code=202,
+        response_model=DestinationView,
+        responses={
+            202: sends(ETAG, RETRY_AFTER),
+            204: {"description": "Nothing is left of it."},
+            **errors("destinationNotFound", "tagsAreKept", "destinationChanged", "secretStoreError"),
+        },
     )
-    def remove_destination(destination_id: DestinationId, user: Administrator, if_match: IfMatch = None) -> None:
-        """Remove a destination: running exports are canceled, the stored sign-in is deleted."""
-        services.removals.remove(destination_id, user.person, etag_wanted(if_match))
+    def remove_destination(
+        destination_id: DestinationId,
+        user: Administrator,
+        response: Response,
+        tags: Tags = None,
+        if_match: IfMatch = None,
+    ) -> DestinationView | Response:
+        """Remove a destination: its running export is canceled, its sign-in and everything stored are deleted.
+
+        204: it is gone. 202: something is left to do, `removal` of the answer says what, and it goes on by itself; GET
+        shows it until it is gone. Repeating the call changes nothing.
+        """
+        stored = services.removals.remove(destination_id, user.person, etag_wanted(if_match), tags)
+        return answer(stored, response) if stored is not None else Response(status_code=204)
 
     @router.put(
         "/destinations/{destinationId}/export-user",
@@ -173,6 +203,9 @@ def _key(destination: Destination) -> Key:
 
 def answer(stored: StoredDestination, response: Response) -> DestinationView:
     response.headers["ETag"] = stored.etag
+    removal = stored.destination.removal
+    if removal is not None:
+        response.headers["Retry-After"] = str(_POLL_SECONDS_WITH_PROBLEM if removal.problem else _POLL_SECONDS)
     return view_of(stored.destination)
 
 

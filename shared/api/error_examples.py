@@ -37,8 +37,8 @@ _CONFIGURATION_FINDINGS: Final = (
 
 _ERRORS: Final = (
     # any call: shared/api/gate.py, shared/api/errors.py
-    ApiError(400, "unreadableRequest", "The address or a header of the request is not readable text."),
     ApiError(400, "invalidJson", "The body is not JSON: Expecting ',' delimiter, at character 27."),
+    ApiError(400, "unreadableRequest", "The address or a header of the request is not readable text."),
     ApiError(400, "bodyMissing", "The request needs a body: a JSON object."),
     ApiError(400, "notAnObject", "The body must be one JSON object."),
     ApiError(401, "signInRequired", "Sign in first (Entra ID)."),
@@ -83,6 +83,7 @@ _ERRORS: Final = (
     destinations.ReturnToNotAllowed(),
     destinations.DestinationChanged(_DESTINATION),
     destinations.DestinationBeingRemoved(_DESTINATION),
+    destinations.TagsAreKept(_DESTINATION),
     destinations.DestinationNameTaken("Newsletter"),
     destinations.ConsentRequired(),
     destinations.NotConnected(_DESTINATION, again=True),

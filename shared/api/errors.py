@@ -75,6 +75,7 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     destinations.DestinationNotFound: 404,
     destinations.DestinationChanged: 412,
     destinations.DestinationBeingRemoved: 409,
+    destinations.TagsAreKept: 409,
     destinations.DestinationNameTaken: 409,
     destinations.ConsentRequired: 422,
     destinations.NotConnected: 409,

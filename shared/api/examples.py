@@ -247,9 +247,24 @@ _QUEUED: Final = _EXPORT | {
     "untagged": 0,
 }
 
+_RECORD: Final = {
+    "id": "20261120T081244103811Z-3f9a1c20b7d54e66",
+    "at": "2026-11-20T08:12:44.103811Z",
+    "who": _ADA,
+    "action": "destination.configured",
+    "targetType": "destination",
+    "targetId": _DESTINATION_ID,
+    "targetName": "Newsletter",
+    "changes": [{"property": "memberStatus", "before": "subscribed", "after": "pending"}],
+    "detail": None,
+}
+
 EXAMPLES: Final[dict[str, Any]] = {
+    # who and what
+    "AuditRecord": _RECORD,
+    "Me": {**_ADA, "role": "Administrator"},
     # requests
-    "ApiKeyRequest": {"apiKey": "0123456789abcdef0123456789abcdef-us19"},
+    "ApiKeyRequest": {"apiKey": "your-key-us19"},
     "ConsentRequest": {"agreed": True},
     "DestinationRequest": {"displayName": "Newsletter", "consent": {"agreed": True}},
     "DuplicateRequest": {
@@ -302,7 +317,6 @@ EXAMPLES: Final[dict[str, Any]] = {
     ),
     "Health": {"status": "ok"},
     "AppReadiness": {"status": "ready", "checks": {"storage": True, "secretStore": True}},
-    "Me": _ADA | {"role": "Administrator"},
     "Readiness": {
         "ready": False,
         "checks": [
@@ -336,17 +350,6 @@ EXAMPLES: Final[dict[str, Any]] = {
             }
         ],
         "suggestedDataMatching": {"email": "EMail", "firstName": "FirstName", "lastName": None},
-    },
-    "AuditRecord": {
-        "id": "20261120T082019114503Z-9a1c07d4e2b5f368",
-        "at": "2026-11-20T08:20:19.114503Z",
-        "who": _ADA,
-        "action": "destination.configured",
-        "targetType": "destination",
-        "targetId": _DESTINATION_ID,
-        "targetName": "Newsletter",
-        "changes": [{"property": "segments", "before": [], "after": ["Gold", "Silver"]}],
-        "detail": None,
     },
     "AuthorizeRequest": {"returnTo": "https://portal.contoso.com/destinations"},
     "AuthorizeView": {

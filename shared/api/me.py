@@ -16,7 +16,7 @@ class Me(JsonDocument):
     id: str
     """The object ID in Entra ID; empty where the sign-in names none."""
     name: str
-    """How you sign in."""
+    """How the caller signs in."""
     role: Literal["Viewer", "Contributor", "Administrator"] | None
     """The highest one; null for somebody who has none."""
 

@@ -25,8 +25,8 @@ TAGS: Final = {
     "destinations": "Where segments are exported to: consent, audience, data matching, segments, people.",
     "connection": "The Mailchimp sign-in of a destination, and what is looked up over it.",
     "exports": "Runs: start, follow, cancel, history, rejected profiles.",
-    "audit": "Who did what, when, and what it changed.",
     "schedule": "When destinations are exported by themselves.",
+    "audit": "Who did what, when, and what it changed.",
     "me": "Who the caller is.",
     "health": "Whether the app is alive, and whether what it needs answers.",
 }

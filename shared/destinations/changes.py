@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.audit.model import Change
-from shared.destinations.model import Destination
+from shared.destinations.model import Destination, Removal
 
 _CONFIGURATION: Final = {
     "display_name",
@@ -22,7 +22,10 @@ _CONFIGURATION: Final = {
     "every_contributor",
     "removal",
 }
-_NEVER: Final = {"sign_in": {"secret_name", "secret_hint"}, "removal": {"tags_left", "problem"}}
+_NEVER: Final = {
+    "sign_in": {"secret_name", "secret_hint"},
+    "removal": set(Removal.model_fields) - {"requested_by", "requested_at", "tags"},
+}
 
 
 def changes(before: Destination | None, after: Destination) -> list[Change]:

@@ -4,6 +4,7 @@ DestinationError
  ├ DestinationNotFound     no destination has this ID
  ├ DestinationChanged      somebody else changed it since it was read
  ├ DestinationBeingRemoved its removal has begun
+ ├ TagsAreKept             its removal has gone too far for the tags to be taken away
  ├ DestinationNameTaken    another destination has the display name
  ├ ConsentRequired         nobody agreed that profiles leave for Mailchimp
  ├ NotConnected            there is no Mailchimp sign-in yet, or it was refused
@@ -74,6 +75,19 @@ class DestinationBeingRemoved(DestinationError):
 
     def __init__(self, destination_id: str) -> None:
         super().__init__(f"Destination '{destination_id}' is being removed. Only its removal can be repeated.")
+
+
+class TagsAreKept(DestinationError):
+    """Raised when a removal that began by keeping the tags is asked to take them away, and its sign-in is gone."""
+
+    code = "tagsAreKept"
+    target = "tags"
+
+    def __init__(self, destination_id: str) -> None:
+        super().__init__(
+            f"The removal of destination '{destination_id}' has begun with the tags kept, and its Mailchimp sign-in is "
+            "deleted already. Take the tags away in Mailchimp."
+        )
 
 
 class DestinationNameTaken(DestinationError):

@@ -147,19 +147,39 @@ class TagsOnRemoval(StrEnum):
     REMOVE = "remove"
 
 
+def memberships(number: int) -> str:
+    """So many memberships in tags, in words."""
+    return "1 membership in a tag" if number == 1 else f"{number:,} memberships in tags"
+
+
 class Removal(JsonDocument):
-    """A removal that is going on."""
+    """A removal that is going on.
+
+    ``waits_for``: the running export that has to end first. ``sign_in_deleted``: the secret is gone, so the tags can no
+    longer be taken away. ``tags_taken`` and ``tags_left`` count memberships in tags: those that were taken away, and
+    those that still have to be, null before they are counted. ``untagged``: taking them away has ended, and if some are
+    left then ``left_because`` says why. ``problem`` says what the removal waits for. ``ended_at``: when everything but
+    the document was deleted.
+    """
 
     requested_by: Person
     """Who removes it."""
     requested_at: datetime
     """When that was asked."""
     tags: TagsOnRemoval = TagsOnRemoval.KEEP
-    """What happens to the tags that we set."""
+    waits_for: str | None = None
+    sign_in_deleted: bool = False
+    untagged: bool = False
+    tags_taken: int = 0
     tags_left: int | None = None
-    """Memberships in tags that still have to be taken away; null before they are counted."""
+    left_because: str | None = None
     problem: str | None = None
-    """What the removal waits for."""
+    ended_at: datetime | None = None
+
+    @property
+    def takes_tags_away(self) -> bool:
+        """Whether it still has to."""
+        return self.tags is TagsOnRemoval.REMOVE and not self.untagged
 
 
 class Destination(JsonDocument):

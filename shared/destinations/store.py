@@ -127,6 +127,9 @@ class DestinationStore:
         found = self.find(destination_id)
         if found is not None and _normalized(found.destination.display_name) == _normalized(display_name):
             return
+        self._release(display_name, destination_id)
+
+    def _release(self, display_name: str, destination_id: str) -> None:
         name = names.display_name(_normalized(display_name))
         claim = self.documents.read(name)
         if claim is not None and _NameClaim.from_bytes(claim.data).destination_id == destination_id:
@@ -252,5 +255,5 @@ class DestinationStore:
         noted = self.documents.update(names.destination(destination.id), note)
         if noted is not None:
             self._log(Destination.from_bytes(noted))
-            self.documents.delete(names.destination(destination.id))
-        self.release_name(destination.display_name, destination.id)
+        self._release(destination.display_name, destination.id)
+        self.documents.delete(names.destination(destination.id))  # last: a removal that is cut off is found by it

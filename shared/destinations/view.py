@@ -17,6 +17,8 @@ from shared.destinations.model import (
     Removal,
     SetUpWarning,
     SignInState,
+    TagsOnRemoval,
+    memberships,
 )
 from shared.people import Person
 from shared.schedule.rules import DestinationSchedule
@@ -46,6 +48,27 @@ class SignInView(JsonDocument):
     """Why Mailchimp refused the sign-in, while it needs authentication."""
 
 
+class RemovalView(JsonDocument):
+    """A removal that is going on."""
+
+    requested_by: Person
+    """Who removes it."""
+    requested_at: datetime
+    """When that was asked."""
+    tags: TagsOnRemoval
+    """What becomes of the tags that we set."""
+    sign_in_deleted: bool
+    """Whether the secret is gone: then no tag can be taken away any more."""
+    tags_taken: int
+    """Memberships in tags that were taken away."""
+    tags_left: int | None = None
+    """Those that still have to be; null while they are not counted."""
+    left: list[str]
+    """What has to happen before the destination is gone, in plain words."""
+    problem: str | None = None
+    """What keeps it from happening now."""
+
+
 class DestinationView(JsonDocument):
     """One destination, with what is still to do."""
 
@@ -56,7 +79,7 @@ class DestinationView(JsonDocument):
     """Whether an export can start."""
     missing_steps: list[str]
     """What is still to do, in plain words; empty when `ready`."""
-    removal: Removal | None = None
+    removal: RemovalView | None = None
     """Null unless it is being removed."""
     consent: Consent
     """The agreement to data privacy and compliance."""
@@ -94,9 +117,28 @@ class DestinationView(JsonDocument):
 
 def view_of(destination: Destination) -> DestinationView:
     missing = destination.missing_steps()
-    shared = set(DestinationView.model_fields) & set(Destination.model_fields)
+    shared = set(DestinationView.model_fields) & set(Destination.model_fields) - {"removal"}
     return DestinationView(
         **destination.model_dump(include=shared),
         ready=not missing,
         missing_steps=missing,
+        removal=_removal_view(destination.removal) if destination.removal else None,
     )
+
+
+def _removal_view(removal: Removal) -> RemovalView:
+    shared = set(RemovalView.model_fields) & set(Removal.model_fields)
+    return RemovalView(**removal.model_dump(include=shared), left=_left(removal))
+
+
+def _left(removal: Removal) -> list[str]:
+    left = []
+    if removal.waits_for is not None:
+        left.append(f"Export {removal.waits_for} has to end; it was asked to.")
+    if removal.takes_tags_away and removal.tags_left is None:
+        left.append("Memberships in tags have to be counted, and taken away in Mailchimp.")
+    elif removal.takes_tags_away:
+        left.append(f"To be taken away in Mailchimp: {memberships(removal.tags_left or 0)}.")
+    if not removal.sign_in_deleted:
+        left.append("The stored Mailchimp sign-in has to be deleted.")
+    return [*left, "The stored profiles and the configuration have to be deleted."]

@@ -18,12 +18,12 @@ from typing import Final
 
 from shared import log
 from shared.destinations.store import DestinationStore
-from shared.exports.lanes import LaneRest
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
 from shared.exports.records import ExportRecords
 from shared.exports.rejected import write_none_rejected, write_rejected
+from shared.exports.signals import Signals
 from shared.exports.store import ExportStore, RecordedResult
 from shared.exports.unchanged import remember_success
 from shared.storage import names
@@ -57,6 +57,7 @@ class FinishTools:
     destinations: DestinationStore
     leases: Leases
     records: ExportRecords
+    signals: Signals
     now: Callable[[], datetime]
 
 
@@ -78,34 +79,25 @@ class Finisher:
             plan = store.plan(export_id)
             if export is None or (plan is None and export.stop is None and not export.ended):
                 return
-            if plan is not None and not self._lanes_have_ended(export, plan):
+            if plan is not None and not self._have_lanes_ended(export, plan):
                 return
             if not export.ended:
                 export = self._close(export_id, plan)
         if export is not None:
             self._clean_up(export, plan)
 
-    def _lanes_have_ended(self, export: Export, plan: Plan) -> bool:
+    def _have_lanes_ended(self, export: Export, plan: Plan) -> bool:
+        """Whether no lane sends for the export any more. An export that is to stop does not wait for lanes that rest
+        until Mailchimp is back, minutes away: nobody holds those, so nobody sends for it."""
         store = self._tools.store
-        if store.ended_lanes(plan.export_id) >= set(plan.lanes):
-            return True
-        if export.stop is None:
-            return False
-        self._end_resting_lanes(plan)
-        return store.ended_lanes(plan.export_id) >= set(plan.lanes)
-
-    def _end_resting_lanes(self, plan: Plan) -> None:
-        """End the lanes of a stopped export that wait until Mailchimp is back: they would see the stop only then, which
-        may be hours later. Each is ended under its lease; one that is held sees the stop by itself."""
-        for entry in self._tools.store.documents.list(names.account_lanes(plan.account_id), metadata=True):
-            wake_at = LaneRest.from_metadata(entry.metadata).wake_at
-            if entry.leased or wake_at is None or wake_at <= self._tools.now():
-                continue
-            connection = int(entry.name.rsplit("/", 1)[1])
-            with self._tools.leases.take(entry.name, create=False) as lease:
-                for lane in plan.lanes if lease is not None else ():
-                    if lane % self._max_connections == connection:
-                        self._tools.store.end_lane(plan.export_id, lane)
+        open_lanes = set(plan.lanes) - store.ended_lanes(export.id)
+        if export.stop is not None:
+            for lane in sorted(open_lanes):
+                with self._tools.leases.take(names.lane(plan.account_id, lane % self._max_connections)) as lease:
+                    if lease is not None:
+                        store.end_lane(export.id, lane)
+                        open_lanes.remove(lane)
+        return not open_lanes
 
     def give_up(self, export_id: str, problem: Problem) -> None:
         """End an export whose finishing failed again and again: without books, but with the reason."""
@@ -186,9 +178,9 @@ class Finisher:
         return closed
 
     def _is_there(self, destination_id: str) -> bool:
-        """Whether the destination is to keep a ledger; that of a removed one was deleted and stays so."""
-        found = self._tools.destinations.find(destination_id)
-        return found is not None and found.destination.removal is None
+        """Whether the destination is to keep a ledger. One that is being removed is: the removal waits for this export
+        and takes the tags away by the ledger. One that is gone is not."""
+        return self._tools.destinations.find(destination_id) is not None
 
     def _rejected(self, results: Sequence[RecordedResult]) -> Sequence[tuple[int, RejectedRow]]:
         """The refused rows, each with its batch. Only results that have some are opened."""
@@ -209,6 +201,9 @@ class Finisher:
         if plan is not None:
             documents.delete(names.open_export(plan.account_id, plan.export_id))
         _delete_bodies(documents, export.id)
+        found = self._tools.destinations.find(export.destination_id)
+        if found is None or found.destination.removal is not None:
+            self._tools.signals.removal(export.destination_id)  # it waits for this, or went without knowing of it
         documents.delete(names.active(export.id))
 
 

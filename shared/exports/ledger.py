@@ -1,7 +1,8 @@
-"""The ledger: what a destination last sent, per member the address, a hash of the payload, and the tags we set."""
+"""The ledger of a destination: whom it sent, per member the address, a hash of the payload, and the tags we set."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write_ledger(
     work_dir: Path,
 ) -> None:
     """Write the destination's new ledger: the members that Mailchimp took in this export, and what earlier exports
-    sent to anybody else.
+    sent to anybody else. The tags of a member are all that any export has set: none takes one off.
 
     ``sent``: the batches that have a result; ``rejected``: the refused rows, each with its batch; ``members``: the
     export's Parquet file of members.
@@ -39,12 +40,33 @@ def write_ledger(
             CREATE VIEW taken AS SELECT email, payload, tags FROM read_parquet({quote_literal(str(members))})
             WHERE position // {MEMBERS_PER_BATCH} IN (SELECT batch FROM sent)
               AND position NOT IN (SELECT position FROM refused)""")
-        kept = (
-            f" UNION ALL SELECT e.* FROM read_parquet({quote_literal(str(earlier))}) e"
-            " ANTI JOIN taken t ON lower(t.email) = lower(e.email)"
-        )
-        connection.execute(
-            f"COPY (SELECT * FROM taken{kept if has_earlier else ''})"
-            f" TO {quote_literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        if has_earlier:
+            _add_earlier(connection, earlier)
+        result = "SELECT * FROM taken" if not has_earlier else "SELECT email, payload, tags FROM all_time"
+        connection.execute(f"COPY ({result}) TO {quote_literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
     documents.upload(names.ledger(plan.destination_id, plan.audience_id), target)
+
+
+def _add_earlier(connection: duckdb.DuckDBPyConnection, earlier: Path) -> None:
+    """The view ``all_time``: ``taken`` with the tags of earlier exports added, and everybody else whom those sent."""
+    connection.execute(f"CREATE VIEW earlier AS FROM read_parquet({quote_literal(str(earlier))})")
+    connection.execute("""
+        CREATE TABLE known AS
+        SELECT t.email, t.payload, t.tags, e.tags AS before
+        FROM taken t LEFT JOIN earlier e ON lower(t.email) = lower(e.email)""")
+    connection.execute("CREATE TABLE added (tags VARCHAR, before VARCHAR, all_tags VARCHAR)")
+    pairs = connection.execute("SELECT DISTINCT tags, before FROM known WHERE before <> tags").fetchall()
+    rows = [(tags, before, json.dumps(_union(tags, before), ensure_ascii=False)) for tags, before in pairs]
+    if rows:  # few: one for each two sets of segments that somebody was in, then and now
+        connection.executemany("INSERT INTO added VALUES (?, ?, ?)", rows)
+    connection.execute("""
+        CREATE VIEW all_time AS
+        SELECT k.email, k.payload, coalesce(a.all_tags, k.tags) AS tags
+        FROM known k LEFT JOIN added a ON a.tags = k.tags AND a.before = k.before
+        UNION ALL
+        SELECT e.email, e.payload, e.tags FROM earlier e ANTI JOIN taken t ON lower(t.email) = lower(e.email)""")
+
+
+def _union(tags: str, before: str) -> list[str]:
+    """Two lists of tags, as JSON, in one."""
+    return list(dict.fromkeys([*json.loads(tags), *json.loads(before)]))

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from shared.storage.json_documents import JsonDocument
 
 ExportId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+DestinationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -31,6 +32,13 @@ class WakeMessage(JsonDocument):
     account_id: AccountId
     lane: Annotated[int, Field(ge=0, lt=10)]
     again: bool = False
+
+
+class RemovalMessage(JsonDocument):
+    """On the queue ``removals``: go on with the removal of this destination."""
+
+    v: Literal[1] = 1
+    destination_id: DestinationId
 
 
 _Message = TypeVar("_Message", bound=JsonDocument)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared import log
+from shared.destinations.removal import Removals
 from shared.exports.finish import Finisher
 from shared.exports.lanes import open_shares
-from shared.exports.messages import ExportMessage, WakeMessage
+from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.exports.problems import internal
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
@@ -23,6 +24,7 @@ class PoisonTools:
     store: ExportStore
     leases: Leases
     signals: Signals
+    removals: Removals
     finisher: Callable[[], Finisher]
 
 
@@ -56,3 +58,8 @@ class Poison:
     def finish(self, message: ExportMessage) -> None:
         log.error("poison.finish", export=message.export_id)
         self._tools.finisher().give_up(message.export_id, internal("closing the books"))
+
+    def removal(self, message: RemovalMessage) -> None:
+        """A removal is never given up: it says that it is in trouble, and the timer has it tried again."""
+        log.error("poison.removal", destination=message.destination_id)
+        self._tools.removals.troubled(message.destination_id)

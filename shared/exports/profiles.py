@@ -45,7 +45,7 @@ FIELD_INVALID: Final = "fieldInvalid"
 ARCHIVED: Final = "archived"
 
 
-def _key(address: str) -> str:
+def address_key(address: str) -> str:
     """SQL for what two spellings of one address have in common. The capital dotted I of Turkish is another letter."""
     return f"lower(replace({address}, 'İ', 'i\u0307'))"
 
@@ -110,7 +110,7 @@ class Profiles:
         self._run(f"""
             CREATE TABLE judged AS
             SELECT rowid AS n, segment,
-                   {_key(address)} AS address,
+                   {address_key(address)} AS address,
                    CASE WHEN c0 IS NULL OR {address} = '' THEN 'emailMissing'
                         WHEN NOT regexp_full_match({address}, {quote_literal(_SYNTAX)}) THEN 'emailInvalid'
                         WHEN regexp_matches(lower({address}), {quote_literal(_FAKE)}) THEN 'emailLooksFake'
@@ -142,7 +142,7 @@ class Profiles:
         self._run("CREATE TABLE suppressed (address VARCHAR)")
         if addresses:
             self._connection.execute(
-                f"INSERT INTO suppressed SELECT DISTINCT {_key('address')} FROM (SELECT unnest($1) AS address)",
+                f"INSERT INTO suppressed SELECT DISTINCT {address_key('address')} FROM (SELECT unnest($1) AS address)",
                 [list(addresses)],
             )
         self._run(f"""

@@ -1,11 +1,11 @@
-"""Sends the queue messages of an export: prepare it, wake a lane, finish it."""
+"""Sends the queue messages of the engine: prepare an export, wake a lane, finish an export, go on with a removal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.exports.messages import ExportMessage, WakeMessage
-from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
+from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
 from shared.storage.queues import Queues
 
 
@@ -25,6 +25,10 @@ class Signals:
     def wake(self, account_id: str, lane: int, *, again: bool = False, delay_s: float = 0) -> None:
         message = WakeMessage(account_id=account_id, lane=lane, again=again)
         self._queues.send(LANES_QUEUE, message.model_dump(by_alias=True), delay_s)
+
+    def removal(self, destination_id: str, *, delay_s: float = 0) -> None:
+        message = RemovalMessage(destination_id=destination_id)
+        self._queues.send(REMOVALS_QUEUE, message.model_dump(by_alias=True), delay_s)
 
     def wake_all(self, account_id: str, lanes: Iterable[int]) -> None:
         for lane in lanes:

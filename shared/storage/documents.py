@@ -11,16 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
+    HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
+from azure.storage.blob import BlobLeaseClient, BlobPrefix, BlobProperties, ContainerClient
+
+_DELETED: Final = frozenset({202, 404})
+"""What the service answers for a blob of a batch that is gone now, or was gone already."""
 
 
 class DocumentError(Exception):
@@ -162,11 +166,24 @@ class Documents:
         except ResourceModifiedError as error:
             raise Changed(name) from error
 
+    def replace_leased(self, name: str, data: bytes, lease: BlobLeaseClient, metadata: Mapping[str, str]) -> None:
+        """Write the blob under the lease. Raises Changed where the lease is no longer held, or the blob is gone."""
+        blob = self.container.get_blob_client(name)
+        try:
+            blob.upload_blob(data, overwrite=True, lease=lease, metadata=dict(metadata))
+        except (ResourceModifiedError, ResourceNotFoundError, ResourceExistsError) as error:
+            raise Changed(name) from error
+
     def delete_all(self, prefix: str) -> int:
-        """Delete every blob under ``prefix``, 256 a call as the service allows; returns how many there were."""
+        """Delete every blob under ``prefix``, 256 a call as the service allows; returns how many there were.
+
+        Raises HttpResponseError when one of them could not be deleted: it may hold profiles.
+        """
         names = [entry.name for entry in self.list(prefix)]
         for start in range(0, len(names), 256):
-            self.container.delete_blobs(*names[start : start + 256], raise_on_any_failure=False)
+            for answer in self.container.delete_blobs(*names[start : start + 256], raise_on_any_failure=False):
+                if answer.status_code not in _DELETED:
+                    raise HttpResponseError(f"a blob could not be deleted ({answer.status_code})", response=answer)
         return len(names)
 
     def list(self, prefix: str, *, metadata: bool = False) -> Iterator[Entry]:

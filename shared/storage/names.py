@@ -12,7 +12,8 @@ CONTAINERS: Final = (STATE_CONTAINER, AUDIT_CONTAINER)
 PREPARE_QUEUE: Final = "prepare"
 LANES_QUEUE: Final = "lanes"
 FINISH_QUEUE: Final = "finish"
-QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE)
+REMOVALS_QUEUE: Final = "removals"
+QUEUES: Final = (PREPARE_QUEUE, LANES_QUEUE, FINISH_QUEUE, REMOVALS_QUEUE)
 
 SCHEDULE: Final = "schedule.json"
 SCHEDULE_RUNS: Final = "schedule-runs.json"
@@ -22,6 +23,8 @@ EXPORTS_PREFIX: Final = "exports/"
 ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
+LEDGERS_PREFIX: Final = "ledgers/"
+REMOVALS_PREFIX: Final = "removals/"
 SECRETS_PREFIX: Final = "secrets/"
 SUCCEEDED_PREFIX: Final = "succeeded/"
 COUNTS_PREFIX: Final = "counts/"
@@ -78,8 +81,12 @@ def destination_members(destination_id: str, fingerprint: str) -> str:
     return f"{COUNTS_PREFIX}{destination_id}/{fingerprint}.json"
 
 
+def idempotency_keys(destination_id: str) -> str:
+    return f"{IDEMPOTENCY_PREFIX}{destination_id}/"
+
+
 def idempotency(destination_id: str, key_hash: str) -> str:
-    return f"{IDEMPOTENCY_PREFIX}{destination_id}/{key_hash}.json"
+    return f"{idempotency_keys(destination_id)}{key_hash}.json"
 
 
 def export(export_id: str) -> str:
@@ -177,8 +184,24 @@ def open_export(account: str, export_id: str) -> str:
 
 
 def ledgers(destination_id: str) -> str:
-    return f"ledgers/{destination_id}/"
+    return f"{LEDGERS_PREFIX}{destination_id}/"
 
 
 def ledger(destination_id: str, audience_id: str) -> str:
     return f"{ledgers(destination_id)}{audience_id}.parquet"
+
+
+def ledger_of(name: str) -> tuple[str, str]:
+    """The destination and the audience of a ledger by the name of its blob."""
+    destination_id, _, file = name.removeprefix(LEDGERS_PREFIX).partition("/")
+    return destination_id, file.removesuffix(".parquet")
+
+
+def removal(destination_id: str) -> str:
+    """How far the tags of a destination that is being removed are taken away; leased by whoever does it."""
+    return f"{REMOVALS_PREFIX}{destination_id}.json"
+
+
+def removal_of(name: str) -> str:
+    """The destination of a removal by the name of its blob."""
+    return name.removeprefix(REMOVALS_PREFIX).removesuffix(".json")

@@ -31,12 +31,12 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
-from shared.exports.messages import ExportMessage, WakeMessage, read_message
+from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.settings import read_settings
-from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES, REMOVALS_QUEUE
 
 AUDIENCE = "a1b2c3d4e5"
 TESTER = Person(id="test", name="test")
@@ -154,6 +154,8 @@ class Engine:
             self.product.lanes.wake(read_message(WakeMessage, body))
         elif queue == FINISH_QUEUE:
             self.product.finisher.finish(read_message(ExportMessage, body))
+        elif queue == REMOVALS_QUEUE:
+            self.product.untagger.go_on(read_message(RemovalMessage, body))
 
     def poison(self, queue: str, message: QueueMessage) -> None:
         """What becomes of a message that failed too often."""
@@ -162,8 +164,10 @@ class Engine:
             poison.prepare(read_message(ExportMessage, body))
         elif queue == LANES_QUEUE:
             poison.wake(read_message(WakeMessage, body))
-        else:
+        elif queue == FINISH_QUEUE:
             poison.finish(read_message(ExportMessage, body))
+        else:
+            poison.removal(read_message(RemovalMessage, body))
         self._queues.get_queue_client(queue).delete_message(message)
 
     def messages(self, queue: str) -> list[dict[str, Any]]:

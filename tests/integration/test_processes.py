@@ -16,7 +16,7 @@ from dev.stack import Stack
 from shared.settings import StorageConnection
 from shared.storage.clients import blob_service
 from shared.storage.documents import Documents
-from shared.storage.names import SCHEDULE, STATE_CONTAINER
+from shared.storage.names import STATE_CONTAINER
 from tests.support import StorageAccount, wait_for
 
 KEY = "sandbox-key-us1"
@@ -219,30 +219,6 @@ def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack)
     assert second.status_code == 409
     assert first.json()["id"] in second.json()["error"]["message"]
     assert wait_until_ended(stack, first.json()["id"])["status"] == "Successful"
-
-
-def test_the_timer_starts_one_export_of_every_ready_destination_when_the_schedule_is_due(stack: Stack) -> None:
-    stack.upload_segments({"Readers": rows(600), "Buyers": rows(600, start=600)}, columns=COLUMNS)
-    set_up(stack, "Readers")
-    set_up(stack, "Buyers", name="Shop")
-    stack.ask("POST", "/api/destinations", json={"displayName": "Not ready", "consent": {"agreed": True}})
-    wanted = {"isActive": True, "timeZone": "Europe/Istanbul", "times": ["06:00"]}
-    assert stack.ask("PUT", "/api/schedule", json=wanted)["nextRunAt"] is not None
-    state = blob_service(StorageConnection(connection_string=stack.storage)).get_container_client(STATE_CONTAINER)
-    documents = Documents(state)
-    schedule = json.loads(stack.state(SCHEDULE))
-    documents.write(SCHEDULE, json.dumps({**schedule, "nextRunAt": "2026-01-05T03:00:00Z"}).encode())
-
-    for host in stack.hosts * 2:  # the timer of every host, twice
-        requests.post(f"{host.address}/admin/functions/schedule", json={"input": ""}, timeout=30)
-    exports = wait_for(
-        lambda: found if len(found := stack.ask("GET", "/api/exports")["value"]) >= 2 else None, "exports"
-    )
-    ended = [wait_until_ended(stack, export["id"]) for export in exports]
-    assert [(export["trigger"], export["status"]) for export in ended] == [("scheduled", "Successful")] * 2
-    assert len(stack.ask("GET", "/api/exports")["value"]) == 2, "each once, the one that is not ready not at all"
-    assert stack.sandbox.addresses() == addresses(1_200)
-    assert stack.ask("GET", "/api/schedule")["nextRunAt"] > "2026-11"
 
 
 def test_no_address_and_no_key_is_in_any_log(stack: Stack) -> None:

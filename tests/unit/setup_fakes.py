@@ -216,6 +216,7 @@ class FakeExports:
         self.views: dict[str, ExportView] = {}
         self.keys: dict[tuple[str, str], str] = {}
         self.stopped: list[tuple[str, str]] = []
+        self.erased: list[str] = []
         self.csv = b"email,reason\r\n"
         self.fault: Exception | None = None
         self._clock = clock
@@ -318,6 +319,24 @@ class FakeExports:
     def stop_for_destination(self, destination_id: str, reason: str, code: str = "destinationRemoved") -> None:
         self.stopped.append((destination_id, reason))
 
+    def running_of(self, destination_id: str) -> str | None:
+        running = [view.id for view in self.views.values() if view.destination_id == destination_id and not view.ended]
+        return running[0] if running else None
+
+    def erase_data(self, destination_id: str) -> int:
+        self.erased.append(destination_id)
+        return 0
+
+
+class FakeMessages:
+    """Remembers of which removals somebody was told."""
+
+    def __init__(self) -> None:
+        self.removals: list[str] = []
+
+    def removal(self, destination_id: str) -> None:
+        self.removals.append(destination_id)
+
 
 class Setup:
     """A destination service with everything around it faked, and short cuts to states of a destination."""
@@ -350,7 +369,8 @@ class Setup:
         )
         self.counts = FakeCounts()
         self.readiness = ReadinessReports(self.fitting, self.segments, self.counts, limit=1_000_000)
-        self.removals = Removals(self.store, self.secrets, self.exports, self.clock)
+        self.messages = FakeMessages()
+        self.removals = Removals(self.store, self.secrets, self.exports, self.messages, self.clock)
 
     def audit_records(self) -> list[AuditRecord]:
         """Everything that was recorded, in the order of time."""

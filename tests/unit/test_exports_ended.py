@@ -17,6 +17,7 @@ from shared.exports.finish import Finisher, FinishTools
 from shared.exports.messages import ExportMessage
 from shared.exports.model import Export, Problem, Status
 from shared.exports.records import ExportRecords
+from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage.leases import Leases
 from tests.unit.fake_documents import FakeDocuments
@@ -31,6 +32,13 @@ class FreeLeases:
     @contextmanager
     def take(self, _name: str, *, create: bool = True) -> Iterator[object]:
         yield self
+
+
+class NoSignals:
+    """Takes every message and sends none."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture
@@ -53,9 +61,16 @@ def store() -> ExportStore:
 
 @pytest.fixture
 def finisher(store: ExportStore) -> Finisher:
-    leases = cast("Leases", FreeLeases())
-    records = ExportRecords(AuditLog(FakeDocuments().as_documents()))
-    tools = FinishTools(store, cast("DestinationStore", None), leases, records, lambda: END)
+    audit = AuditLog(FakeDocuments().as_documents())
+    destinations = DestinationStore(store.documents, audit, lambda: END, lambda: "0f")
+    tools = FinishTools(
+        store=store,
+        destinations=destinations,
+        leases=cast("Leases", FreeLeases()),
+        records=ExportRecords(audit),
+        signals=cast("Signals", NoSignals()),
+        now=lambda: END,
+    )
     return Finisher(tools, max_connections=8)
 
 

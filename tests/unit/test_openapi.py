@@ -33,15 +33,15 @@ PUBLISHED: Final = {
     "getDestination": "GET /api/destinations/{destinationId}",
     "getDestinationSchedule": "GET /api/destinations/{destinationId}/schedule",
     "getExport": "GET /api/exports/{exportId}",
-    "getHealth": "GET /api/health",
     "getMe": "GET /api/me",
+    "listAuditRecords": "GET /api/audit",
+    "getHealth": "GET /api/health",
     "getReadiness": "GET /api/ready",
     "getReadinessReport": "GET /api/destinations/{destinationId}/readiness",
     "getRejectedProfiles": "GET /api/exports/{exportId}/rejected",
     "getSchedule": "GET /api/schedule",
     "getSegment": "GET /api/segments/{name}",
     "listAudiences": "GET /api/destinations/{destinationId}/audiences",
-    "listAuditRecords": "GET /api/audit",
     "listDestinations": "GET /api/destinations",
     "listExports": "GET /api/exports",
     "listSegments": "GET /api/segments",
@@ -191,6 +191,16 @@ def test_every_exception_that_has_a_status_has_an_example() -> None:
     for kind in errors._STATUS:
         code = {"LookupsBusy": "mailchimpBusy"}.get(kind.__name__, getattr(kind, "code", ""))
         assert kind.__name__ in bases or code in ERROR_EXAMPLES, f"{kind.__name__}: shared/api/error_examples.py"
+
+
+def test_every_error_of_the_examples_is_one_of_a_call(documentation: Documentation) -> None:
+    named = set()
+    for *_, operation in documentation.operations():
+        for response in operation["responses"].values():
+            named |= set(
+                documentation.resolve(response).get("content", {}).get("application/json", {}).get("examples", {})
+            )
+    assert set(documentation.components["examples"]) - named == set()
 
 
 def test_every_error_that_the_api_decides_on_has_an_example() -> None:

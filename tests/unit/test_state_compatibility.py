@@ -1,7 +1,8 @@
 """What an upgrade and a roll back rely on: stored documents of version 0.1 are read, and what is unknown is ignored.
 
 A test fails here if a property became required, was renamed, or changed its type: give a new one a default, and keep
-reading the old one. tests/unit/stored/version_0_1.json never changes; later versions get a file of their own.
+reading the old one. tests/unit/stored/version_0_1.json follows the code until 0.1 is released. From then on it never
+changes, and later versions get a file of their own.
 """
 
 from __future__ import annotations
@@ -13,29 +14,38 @@ from typing import Any
 import pytest
 
 from shared.audit.model import AuditRecord
+from shared.destinations.authorization import Authorization
+from shared.destinations.loose_secrets import LooseSecret
 from shared.destinations.model import Destination
 from shared.exports.finish import ClosedBooks
-from shared.exports.messages import ExportMessage, WakeMessage
+from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.exports.model import BatchResult, Export, Plan
 from shared.exports.store import CurrentExport
-from shared.schedule.model import StoredSchedule
+from shared.exports.unchanged import Sent
+from shared.exports.untag_progress import Progress
+from shared.schedule.model import ScheduleRuns, StoredSchedule
 from shared.storage.json_documents import JsonDocument
 
 STORED: dict[str, type[JsonDocument]] = {
     kind.__name__: kind
     for kind in (
         AuditRecord,
+        Authorization,
         BatchResult,
         ClosedBooks,
         CurrentExport,
         Destination,
         Export,
         ExportMessage,
+        LooseSecret,
         Plan,
+        RemovalMessage,
+        ScheduleRuns,
+        Sent,
         StoredSchedule,
         WakeMessage,
     )
-}
+} | {"UntagProgress": Progress}
 DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "stored/version_0_1.json").read_text(encoding="utf-8"))
 
 every_document = pytest.mark.parametrize("name", sorted(DOCUMENTS))
@@ -52,7 +62,7 @@ def with_something_new(value: Any) -> Any:
             return value
 
 
-COUNTS = {"invalidReasons", "rejectedReasons", "contactStatuses", "statuses"}
+COUNTS = {"invalidReasons", "rejectedReasons", "contactStatuses", "statuses", "lastRunAt"}
 """Objects whose keys are data: a later version adds no property to them."""
 
 
