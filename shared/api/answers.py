@@ -57,7 +57,7 @@ READS_SEGMENTS: Final = (
 """What can be wrong with segments in storage."""
 
 _REASONS: Final = {
-    400: "The body cannot be read.",
+    400: "The request cannot be read.",
     401: "Nobody is signed in.",
     403: "The caller may not do this.",
     404: "There is nothing with this ID, name or address.",

@@ -112,9 +112,10 @@ def routes(services: Services) -> APIRouter:
         response: Response,
         if_match: IfMatch = None,
     ) -> DestinationView:
-        """Change name, audience, data matching or segments. What is left out stays; nothing is half changed.
+        """Change the configuration. What is left out stays; everything is checked together, nothing is half changed.
 
-        Contributors may change data matching and segments of connected destinations, administrators everything.
+        Contributors may change `dataMatching`, `segments`, `memberStatus`, `enabled` and `schedule` of destinations
+        that were given to them, administrators everything.
         """
         if not may(user, Role.ADMINISTRATOR):
             _require_contributors_part(destinations.get(destination_id), body, user)

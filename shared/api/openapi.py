@@ -182,7 +182,14 @@ def _common_errors(method: str, operation: Json, *, is_validated: bool) -> Itera
     yield "unexpectedError"
     if not operation["security"]:
         return
-    yield from ("signInRequired", "notLocal", "bodyTooLarge", "authenticationOff", "storageUnavailable")
+    yield from (
+        "unreadableRequest",
+        "signInRequired",
+        "notLocal",
+        "bodyTooLarge",
+        "authenticationOff",
+        "storageUnavailable",
+    )
     if any(needed[_SIGN_IN] for needed in operation["security"]):
         yield "roleMissing"
     if method != "get":

@@ -25,13 +25,11 @@ class Change(JsonDocument):
 
 
 class AuditRecord(JsonDocument):
-    """One entry; written once and never changed.
-
-    ``id`` begins with the time (``YYYYMMDDTHHMMSSffffffZ-``), so that records sort by it. Whoever writes the same
-    record again, after a crash say, uses the same ID.
-    """
+    """One entry; written once and never changed. Whoever writes the same record again, after a crash say, uses the
+    same ID."""
 
     id: str
+    """Begins with the time (``YYYYMMDDTHHMMSSffffffZ-``), so that records sort by it."""
     at: datetime
     """When it happened."""
     who: Person

@@ -193,6 +193,16 @@ def test_every_exception_that_has_a_status_has_an_example() -> None:
         assert kind.__name__ in bases or code in ERROR_EXAMPLES, f"{kind.__name__}: shared/api/error_examples.py"
 
 
+def test_every_error_of_the_examples_is_one_of_a_call(documentation: Documentation) -> None:
+    named = set()
+    for *_, operation in documentation.operations():
+        for response in operation["responses"].values():
+            named |= set(
+                documentation.resolve(response).get("content", {}).get("application/json", {}).get("examples", {})
+            )
+    assert set(documentation.components["examples"]) - named == set()
+
+
 def test_every_error_that_the_api_decides_on_has_an_example() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in SHARED.rglob("*.py"))
     written = set(re.findall(r"(?:ApiError|error_response)\(\s*[45]\d\d,\s*\"(\w+)\"", text))
