@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, AwareDatetime, StringConstraints
+from pydantic import StringConstraints
 
 from shared.api.auth import Administrator
 from shared.api.errors import ApiError
 from shared.api.paging import DEFAULT_TOP, After, Page, Top, decode, next_link, not_a_cursor
-from shared.api.parameters import ID_PATTERN
+from shared.api.parameters import ID_PATTERN, Moment
 from shared.api.services import Services
 from shared.audit.log import RECORD_ID_PATTERN, AuditQuery
 from shared.audit.model import AuditRecord, TargetType
@@ -26,16 +25,6 @@ class AuditList(Page):
     value: list[AuditRecord]
     """The newest first."""
 
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""A time with its offset; compared in UTC."""
 
 Action = Annotated[str, StringConstraints(pattern=r"^[A-Za-z.]{1,100}$")]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi import Request as HttpRequest
-from pydantic import AwareDatetime, BeforeValidator
 
 from shared.api.answers import OPERATION_LOCATION, RETRY_AFTER, errors, sends
 from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
 from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode
-from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, request_key
+from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, Moment, request_key
 from shared.api.services import Services
 from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound
 from shared.destinations.model import Destination
@@ -26,15 +24,6 @@ from shared.storage.json_documents import JsonDocument
 
 _POLL_SECONDS = {Status.WAITING: 15}
 _POLL_SECONDS_DEFAULT = 2
-_DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
-_ZONE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
-
-
-def _iso_8601(value: object) -> object:
-    """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
-    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
-        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
-    return _ZONE.sub(r"\1+\2", value)
 
 
 class StartRequest(Request):
@@ -59,7 +48,6 @@ class StartedExports(JsonDocument):
 
 NoBody = Annotated[StartRequest | None, Body()]
 StatusFilter = Annotated[Sequence[Status], Query(description="Any of these; may be given several times.")]
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601)]
 _FROM = "Created at this moment or later: ISO 8601 with a time zone, such as 2026-11-22T06:00:00Z."
 _TO = "Created before this moment: ISO 8601 with a time zone."
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Header, Path
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from shared.api.errors import ApiError
 
@@ -18,6 +21,27 @@ ExportId = Annotated[str, Path(alias="exportId", pattern=ID_PATTERN, description
 AudienceId = Annotated[
     str, Path(alias="audienceId", pattern=r"^[A-Za-z0-9]{1,64}$", description="The `id` of a Mailchimp audience.")
 ]
+
+_DATE_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+_ZONE: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
+
+
+def _iso_8601(value: object) -> object:
+    """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
+    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
+        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
+    return _ZONE.sub(r"\1+\2", value)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
+"""A time with its offset, in UTC then."""
 
 IfMatch = Annotated[
     str | None,
