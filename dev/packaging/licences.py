@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import metadata
 from typing import Final, cast
 
 PERMISSIVE: Final = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"})
@@ -58,10 +58,3 @@ def objection_to(package: str, licence: str) -> str | None:
     if any(choice <= PERMISSIVE for choice in choices):
         return None
     return f"{package} is under {licence}, which is not on the list of permissive licences"
-
-
-def licence_or_none(package: str) -> str | None:
-    try:
-        return licence_of(package)
-    except PackageNotFoundError:
-        return None

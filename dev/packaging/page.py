@@ -27,7 +27,8 @@ is written by `make lock`; `tests/unit/test_dependencies.py` fails when it is ou
   platforms. `make` installs these for the tests, and `make package` puts those for Azure into the package
   ([decision 0012](decisions/0012-the-package-holds-its-dependencies.md)).
 - `make lock` after a change of `requirements.txt`; `make lock ARGS=--upgrade` for newer versions;
-  `make lock ARGS="--upgrade-package requests"` for one of them. Then `make test`.
+  `make lock ARGS="--upgrade-package requests"` for one of them. Then `make test`. It uses uv, which has its own setting
+  for another package index than the public one (`UV_DEFAULT_INDEX`).
 - `make audit` asks the package index for published weaknesses of the locked versions. It needs a network and says so
   if there is none; `make test` does not ask.
 

@@ -11,7 +11,7 @@ from fastapi import Request as HttpRequest
 from shared.api.answers import OPERATION_LOCATION, RETRY_AFTER, errors, sends
 from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
 from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode
-from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, IdempotencyKey, Moment, request_key
+from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, From, IdempotencyKey, To, request_key
 from shared.api.services import Services
 from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound
 from shared.destinations.model import Destination
@@ -48,8 +48,6 @@ class StartedExports(JsonDocument):
 
 NoBody = Annotated[StartRequest | None, Body()]
 StatusFilter = Annotated[Sequence[Status], Query(description="Any of these; may be given several times.")]
-_FROM = "Created at this moment or later: ISO 8601 with a time zone, such as 2026-11-22T06:00:00Z."
-_TO = "Created before this moment: ISO 8601 with a time zone."
 
 
 def routes(services: Services) -> APIRouter:
@@ -117,8 +115,8 @@ def routes(services: Services) -> APIRouter:
         ] = None,
         status: StatusFilter = (),
         trigger: Annotated[Trigger | None, Query(description="What started it.")] = None,
-        created_from: Annotated[Moment | None, Query(alias="from", description=_FROM)] = None,
-        created_to: Annotated[Moment | None, Query(alias="to", description=_TO)] = None,
+        created_from: From = None,
+        created_to: To = None,
         top: Top = DEFAULT_TOP,
         after: After = None,
     ) -> ExportList:

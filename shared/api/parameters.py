@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import Header, Path
+from fastapi import Header, Path, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from shared.api.errors import ApiError
@@ -21,27 +21,6 @@ ExportId = Annotated[str, Path(alias="exportId", pattern=ID_PATTERN, description
 AudienceId = Annotated[
     str, Path(alias="audienceId", pattern=r"^[A-Za-z0-9]{1,64}$", description="The `id` of a Mailchimp audience.")
 ]
-
-_DATE_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
-_ZONE: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
-
-
-def _iso_8601(value: object) -> object:
-    """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
-    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
-        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
-    return _ZONE.sub(r"\1+\2", value)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
-"""A time with its offset, in UTC then."""
 
 IfMatch = Annotated[
     str | None,
@@ -61,6 +40,32 @@ IdempotencyKey = Annotated[
         description="Any text of the caller's choice: the same key for the same destination starts one export only.",
     ),
 ]
+
+
+_DATE_AND_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:")
+_ZONE: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
+
+
+def _iso_8601(value: object) -> object:
+    """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
+    if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
+        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
+    return _ZONE.sub(r"\1+\2", value)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("This is not between the years 1 and 9999 in UTC.") from None
+
+
+_Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
+From = Annotated[
+    _Moment | None,
+    Query(alias="from", description="At this moment or later: ISO 8601 with a zone, such as 2026-11-22T06:00:00Z."),
+]
+To = Annotated[_Moment | None, Query(alias="to", description="Before this moment: ISO 8601 with a time zone.")]
 
 
 def etag_wanted(if_match: str | None) -> str | None:

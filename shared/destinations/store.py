@@ -28,8 +28,6 @@ _TRIES: Final = 8
 _CLAIM_COUNTS: Final = timedelta(seconds=60)
 """How long a name stays claimed by somebody whose destination does not show it (yet)."""
 _REMOVED: Final = "destination.removed"
-_RECORDS_LOOKED_AFTER: Final = timedelta(hours=1)
-"""A record that a crash kept from the log is written by the app's timer, which runs every minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,7 @@ class DestinationStore:
         self._audit = audit
         self._clock = clock
         self._new_id = new_id
+        self._logged: dict[str, str] = {}  # by destination, the record that is certainly in the log
 
     def find(self, destination_id: str) -> StoredDestination | None:
         found = self.documents.read(names.destination(destination_id))
@@ -202,11 +201,13 @@ class DestinationStore:
             self._audit.append(destination.last_change)
 
     def log_recent_changes(self) -> None:
-        """Copy records that a crash may have kept from the audit log; for the app's timer."""
+        """Copy records that a crash may have kept from the audit log, however long ago; for the app's timer. Each is
+        looked after once by each process."""
         for stored in self.all():
             record = stored.destination.last_change
-            if record is not None and self._clock() - record.at < _RECORDS_LOOKED_AFTER:
+            if record is not None and self._logged.get(record.target_id) != record.id:
                 self._audit.append(record)
+                self._logged[record.target_id] = record.id
 
     def mark_needs_authentication(self, destination_id: str, problem: str, secret_name: str | None = None) -> None:
         """Note that Mailchimp refused the sign-in; nothing starts until somebody signs in again.

@@ -137,6 +137,7 @@ class _Run:
         self._neighbours = Neighbours(tools.store, tools.destinations, destination)
         self._until = tools.monotonic() + budget_s
         self._left = 0
+        self._has_called = False  # however short the time is, each run makes a call
         self._shown_at = float("-inf")
         self._problem = destination.removal.problem if destination.removal else None
         self._calls = UntagCalls(
@@ -247,6 +248,7 @@ class _Run:
             self._before_call(audience, others)
             self._write_down(tag, batch, others)
             refused = self._calls.take(audience, tag_id, batch.addresses)
+            self._has_called = True
             taken = len(batch.addresses) - refused
             self._left -= taken
             self._progress.take(taken)
@@ -273,14 +275,16 @@ class _Run:
         found = self._tools.destinations.find(self._destination.id)
         if found is None or found.destination.removal is None or not found.destination.removal.takes_tags_away:
             raise _GivenUp
-        if self._tools.monotonic() >= self._until:
-            raise _LaterOn
         self._show_progress()
         problem = self._neighbours.sending(audience)
         if problem is not None:
             raise _LaterOn(_WAIT_FOR_OTHERS_S, problem)
         if version_of(self._neighbours.ledgers(audience)) != others:
             raise _LaterOn  # and all ledgers are read anew
+        if self._has_called and self._tools.monotonic() >= self._until:
+            self._progress.pass_over()
+            self._save()
+            raise _LaterOn
 
     def _write_down(self, tag: str, batch: Batch, others: str) -> None:
         """Write down the call that is made next."""

@@ -58,6 +58,11 @@ class Progress(JsonDocument):
     def taken_so_far(self) -> int:
         return self.taken + self._taken
 
+    def pass_over(self) -> None:
+        """Go on after the last call: it was answered, and nothing crossed it."""
+        self.settle()
+        self.row = self.end
+
     def settle(self) -> None:
         """Count what came of the last call."""
         self.taken += self._taken

@@ -154,7 +154,7 @@ class Documents:
                 return wanted
 
     def delete(self, name: str, etag: str | None = None) -> None:
-        """Delete the blob, if it is there. Raises Changed where ``etag`` no longer holds."""
+        """Delete the blob, if it is there. Raises Changed where ``etag`` no longer holds, or somebody leases it."""
         blob = self.container.get_blob_client(name)
         try:
             if etag is None:
@@ -163,16 +163,20 @@ class Documents:
                 blob.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified)
         except ResourceNotFoundError:
             return
-        except ResourceModifiedError as error:
-            raise Changed(name) from error
+        except HttpResponseError as error:
+            if error.status_code == 412:
+                raise Changed(name) from error
+            raise
 
     def replace_leased(self, name: str, data: bytes, lease: BlobLeaseClient, metadata: Mapping[str, str]) -> None:
         """Write the blob under the lease. Raises Changed where the lease is no longer held, or the blob is gone."""
         blob = self.container.get_blob_client(name)
         try:
             blob.upload_blob(data, overwrite=True, lease=lease, metadata=dict(metadata))
-        except (ResourceModifiedError, ResourceNotFoundError, ResourceExistsError) as error:
-            raise Changed(name) from error
+        except HttpResponseError as error:
+            if error.status_code in {404, 409, 412}:
+                raise Changed(name) from error
+            raise
 
     def delete_all(self, prefix: str) -> int:
         """Delete every blob under ``prefix``, 256 a call as the service allows; returns how many there were.

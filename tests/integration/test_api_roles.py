@@ -32,6 +32,9 @@ OPEN_TO_ALL_CONTRIBUTORS: Final = {("post", "/api/exports")}
 """Leaves out what was not given to the caller, instead of refusing. All else that needs the role needs the destination
 (or is an export of it)."""
 
+PAGES: Final = {("get", "/api/oauth/callback")}
+"""Answered to a person in front of a browser, who is told to sign in first."""
+
 BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("post", "/api/destinations"): {"displayName": "Another", "consent": {"agreed": True}},
     ("patch", "/api/destinations/{destinationId}"): {"enabled": False},
@@ -80,6 +83,9 @@ def test_a_call_is_refused_to_everybody_who_may_not_make_it(app: App, operation:
     for who, (headers, rank) in CALLERS.items():
         if rank < needed:
             answer = app.call(method, app.fill(path), BODIES.get(operation), headers)
+            if operation in PAGES:
+                assert (answer.status, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
+                continue
             expected = "signInRequired" if rank == 0 else "notShared" if rank == 3 and needed == 4 else "roleMissing"
             assert (answer.status, answer.code) == (401 if rank == 0 else 403, expected), who
     assert versions(app.engine.connection_string) == before

@@ -19,7 +19,7 @@ from azure.storage.blob import ContainerClient, ExponentialRetry
 
 from dev.sandbox.control import AUDIENCE_ID, SandboxControl
 from shared.audit.log import AuditLog, AuditQuery, blob_name
-from shared.audit.model import AuditRecord
+from shared.audit.model import AuditRecord, time_in_ids
 from shared.destinations.errors import DestinationChanged, DestinationNameTaken
 from shared.destinations.requests import DestinationPatch
 from shared.people import Person
@@ -63,7 +63,7 @@ def assert_unbroken(found: list[AuditRecord]) -> None:
     """Of every destination, each change begins where the one before it ended: none is missing, none is there twice."""
     last: dict[tuple[str, str], Any] = {}
     for each in found:
-        for change in each.changes:
+        for change in each.changes if each.target_type != "export" else ():  # those tell what was, not what changed
             assert last.get((each.target_id, change.property)) == change.before, each
             assert change.before != change.after
             last[each.target_id, change.property] = change.after
@@ -133,6 +133,21 @@ def test_a_whole_set_up_leaves_one_record_for_each_change_and_none_for_anything_
     own = {"mode": "ownSchedule", "rule": {"timeZone": "Europe/Berlin", "times": ["06:00"]}}
     call("patch", "one", {"schedule": own, "memberStatus": "pending"}, headers=grace)
     leaves("destination.configured", "memberStatus", "schedule", who="grace@contoso.example")
+    paths["schedule"] = "/api/schedule"
+    everybody = {"isActive": False, "timeZone": "Europe/Berlin", "times": ["06:00"]}
+    call("put", "schedule", everybody)
+    leaves("schedule.changed", "frequency", "days", "isActive", "timeZone", "times")
+    call("put", "schedule", everybody)
+    call("put", "schedule", everybody, 403, grace)
+    call("put", "schedule", everybody | {"timeZone": "Berlin"}, 422)
+    leaves_nothing()
+    export = call("post", "one/exports", None, 202, grace).json["id"]
+    leaves("export.started", "destinationId", "trigger", who="grace@contoso.example")
+    call("post", "one/exports", None, 409, grace)
+    leaves_nothing()
+    app.engine.work_until_ended(export)
+    app.engine.product.sweeper.sweep()
+    leaves("export.ended", "books", "problem", "status", who="grace@contoso.example")
     call("put", "one/consent", {"agreed": False})
     leaves("destination.consentWithdrawn", "consent")
     call("put", "one/consent", {"agreed": True})
@@ -143,7 +158,9 @@ def test_a_whole_set_up_leaves_one_record_for_each_change_and_none_for_anything_
     leaves("destination.created", *first, "dataMatching")
     call("patch", "two", {"everyContributor": True})
     leaves("destination.configured", "everyContributor")
-    call("patch", "one", {"audienceId": None, "dataMatching": None})
+    call("patch", "one", {"audienceId": None, "dataMatching": None}, 409)
+    leaves_nothing()
+    call("patch", "one", {"audienceId": None, "dataMatching": None, "confirm": True})
     leaves("destination.configured", "audience", "dataMatching")
     sandbox.revoke(KEY)
     call("post", "one/verify", status=409, headers=grace)
@@ -165,10 +182,14 @@ def test_a_whole_set_up_leaves_one_record_for_each_change_and_none_for_anything_
     found = records(app)
     assert_unbroken(found)
     assert {(each.target_type, each.target_id) for each in found} == {
-        ("destination", path.rpartition("/")[2]) for name, path in paths.items() if name
+        ("destination", paths["one"].rpartition("/")[2]),
+        ("destination", paths["two"].rpartition("/")[2]),
+        ("schedule", "schedule"),
+        ("export", export),
     }
     assert all(each.who.id for each in found)
     assert [each.at for each in found] == sorted(each.at for each in found)
+    assert all(each.id.startswith(time_in_ids(each.at)) for each in found)
 
     everything = b"".join(audit_blobs(app).values())
     for kept_out in (KEY, KEY[-8:], "secretName", "secretHint", "mc-", "mail.example", "Ayşe"):
@@ -182,14 +203,15 @@ def test_a_whole_set_up_leaves_one_record_for_each_change_and_none_for_anything_
         link = page["nextLink"]
     assert [AuditRecord.model_validate(each) for each in answered] == list(reversed(found))
     for query, count in (
-        ("who=grace", 1),
-        ("who=GRACE@contoso.example", 1),
+        ("who=grace", 3),
+        ("who=GRACE@contoso.example&targetType=export", 2),
         ("action=destination.created", 2),
         ("action=destination.created&action=destination.removed", 3),
         (f"targetId={paths['two'].rpartition('/')[2]}", 2),
         (f"from={found[3].id[:4]}-01-01T00:00:00Z", len(found)),
         (f"to={found[0].at.isoformat().replace('+00:00', 'Z')}", 0),
-        ("targetType=schedule", 0),
+        ("targetType=schedule", 1),
+        (f"targetId={export}&action=export.ended", 1),
     ):
         assert len(app.call("get", f"/api/audit?{query}", None, admin).json["value"]) == count, query
 

@@ -22,6 +22,7 @@ from dev.packaging.build import Package, build
 from dev.packaging.wheels import AZURE, THIS_MACHINE, runs_here
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import Stack
+from tests.checkout import checkout
 from tests.support import StorageAccount, wait_for
 
 COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
@@ -33,7 +34,11 @@ UNREADABLE = '{"input": "nothing that this app sends"}'
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """The package for Azure; where that does not run (another Python, another platform), the one for this machine."""
-    return build(output=tmp_path_factory.mktemp("package"), target=AZURE if runs_here(AZURE) else THIS_MACHINE)
+    return build_in(tmp_path_factory.mktemp("package"))
+
+
+def build_in(folder: Path) -> Package:
+    return build(checkout(folder / "project"), folder / "out", AZURE if runs_here(AZURE) else THIS_MACHINE)
 
 
 @pytest.fixture(scope="module")
@@ -139,5 +144,4 @@ def test_what_is_not_in_the_package_is_not_found_in_the_project(
 
 
 def test_the_same_input_gives_the_same_bytes(package: Package, tmp_path: Path) -> None:
-    again = build(output=tmp_path, target=AZURE if runs_here(AZURE) else THIS_MACHINE)
-    assert again.sha256 == package.sha256
+    assert build_in(tmp_path).sha256 == package.sha256

@@ -13,10 +13,6 @@ import requests
 
 from dev.sandbox.control import AUDIENCE_ID
 from dev.stack import Stack
-from shared.settings import StorageConnection
-from shared.storage.clients import blob_service
-from shared.storage.documents import Documents
-from shared.storage.names import STATE_CONTAINER
 from tests.support import StorageAccount, wait_for
 
 KEY = "sandbox-key-us1"
@@ -177,25 +173,6 @@ def test_a_key_that_is_revoked_in_the_middle_fails_the_export_and_says_what_to_d
     assert stack.ask("GET", path)["signIn"]["state"] == "needsAuthentication"
     refused = stack.api("POST", f"{path}/exports")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "destinationNotReady")
-
-
-def test_removing_a_destination_stops_its_export_and_deletes_its_secret(stack: Stack) -> None:
-    state = blob_service(StorageConnection(connection_string=stack.storage)).get_container_client(STATE_CONTAINER)
-    documents = Documents(state)
-    stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
-    stack.sandbox.change_settings(latencyBaseMs=700)
-    path = set_up(stack, "Readers")
-    export_id = start(stack, path)
-    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 1_000, "the first batches")
-    assert stack.api("DELETE", path, host=1).status_code == 204
-    batches_then = stack.sandbox.state()["calls"]["batchSubscribe"]
-    export = wait_until_ended(stack, export_id)
-    assert export["status"] == "Canceled"
-    assert_balanced(export)
-    assert stack.sandbox.state()["calls"]["batchSubscribe"] - batches_then <= 8, "within one batch of each lane"
-    assert stack.api("GET", path).status_code == 404
-    assert list(documents.list("secrets/")) == []
-    assert list(documents.list("ledgers/")) == []
 
 
 def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack) -> None:

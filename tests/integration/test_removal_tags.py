@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 
 import pytest
@@ -275,7 +276,7 @@ def test_killed_between_any_two_steps_it_goes_on_where_it_stood(engine: Engine) 
             engine.product.untagger.go_on(RemovalMessage(destination_id="d1"))
         except Killed:
             kills += 1
-            number += 3
+            number += 2
         stops.off()
     assert kills > 10
     assert tagged(engine, "Readers") == tagged(engine, "VIP") == set()
@@ -302,8 +303,8 @@ def test_after_a_kill_no_more_than_the_last_call_is_made_again(engine: Engine) -
 
 def test_a_long_work_is_done_in_several_runs(storage_account: StorageAccount, sandbox: SandboxControl) -> None:
     engine = build_engine(storage_account.connection_string, sandbox, LANE_TIME_BUDGET_SECONDS="1")
-    pretend_tagged(engine, destination(engine), {"Readers": addresses(6000)})
-    engine.sandbox.change_settings(latencyBaseMs=250)
+    pretend_tagged(engine, destination(engine), {"Readers": addresses(3000)})
+    engine.sandbox.change_settings(latencyBaseMs=400)
     remove(engine, tags=REMOVE)
     runs = 0
     while messages := engine.receive([REMOVALS_QUEUE]):
@@ -313,9 +314,9 @@ def test_a_long_work_is_done_in_several_runs(storage_account: StorageAccount, sa
         if not is_gone(engine):
             removal = removal_of(engine)
             assert removal.tags_left is not None
-            assert removal.tags_taken + removal.tags_left == 6000
+            assert removal.tags_taken + removal.tags_left == 3000
     assert runs > 2
-    assert len(untag_calls(engine)) <= 12 + runs, "each run begins with the last call of the one before"
+    assert len(untag_calls(engine)) == 6, "none is made twice"
     assert tagged(engine, "Readers") == set()
 
 
@@ -367,14 +368,16 @@ def test_while_another_destination_sends_to_the_audience_nothing_is_taken_away(e
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed after the call"])
-def test_an_export_that_crosses_a_call_gets_its_tags_back(engine: Engine, killed: bool) -> None:
+def test_an_export_that_crosses_a_call_gets_its_tags_back(
+    storage_account: StorageAccount, sandbox: SandboxControl, killed: bool
+) -> None:
     """Another destination's whole export happens while a call is under way, and the call is applied after it."""
-    engine.write_segment("Readers", people(1100))
-    engine.run(destination(engine))
-    other = another_process(engine)
-    engine.write_segment("VIP", [])
-    second = destination(engine, id_="d2")
+    engine, other = (
+        build_engine(storage_account.connection_string, sandbox, MAILCHIMP_MAX_CONNECTIONS="7") for _ in range(2)
+    )
+    pretend_tagged(engine, destination(engine), {"Readers": addresses(1100)})
     engine.write_segment("Readers", people(900, start=300))
+    second = destination(engine, id_="d2")
     remove(engine, tags=REMOVE)
     cross(engine, lambda: other.run(second), then=kill if killed else lambda: None)
     with suppress(Killed):
@@ -513,6 +516,7 @@ def test_a_contact_at_which_mailchimp_fails_costs_nobody_else_anything(
 def test_when_all_connections_are_in_use_it_comes_again(engine: Engine) -> None:
     pretend_tagged(engine, destination(engine), {"Readers": addresses(10)})
     remove(engine, tags=REMOVE)
+    engine.product._access._clock = partial(next, count(step=10))  # it gives up at the second look
     with engine.product._leases.take(names.lane(ACCOUNT, 8)) as lease:
         assert lease is not None
         handle(engine, REMOVALS_QUEUE)

@@ -177,6 +177,30 @@ def test_a_record_that_a_crash_kept_from_the_log_is_written_by_the_timer_once() 
     assert [each.action for each in setup.audit_records()] == ["destination.created", "destination.consentWithdrawn"]
 
 
+def test_the_timer_looks_after_a_change_however_long_ago_it_was_but_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = Setup()
+    stored = setup.created()
+    setup.audit_documents.blobs.clear()
+    setup.clock.pass_(days=30)
+    written: list[str] = []
+    create = setup.audit_documents.create
+
+    def counted(name: str, data: bytes) -> str:
+        written.append(name)
+        return create(name, data)
+
+    monkeypatch.setattr(setup.audit_documents, "create", counted)
+    for _ in range(3):
+        setup.store.log_recent_changes()
+    assert len(written) == 1
+    assert len(setup.audit_records()) == 1
+    setup.patch(stored, displayName="Weekly")
+    written.clear()
+    for _ in range(3):
+        setup.store.log_recent_changes()
+    assert len(written) == 1
+
+
 def test_the_next_change_makes_sure_of_the_record_of_the_one_before() -> None:
     setup = Setup()
     stored = setup.created()

@@ -133,6 +133,11 @@ def test_placeholders_are_outputs_of_the_deployment_or_explain_themselves(page: 
     assert shouted - outputs - {"APP_ID"} == set()
 
 
+def test_what_is_created_in_storage_is_listed() -> None:
+    (row,) = [line for line in text_of("deploying.md").splitlines() if line.startswith("| Storage account |")]
+    assert set(re.findall(r"`([a-z]+)`", row)) == {*names.CONTAINERS, *names.QUEUES}
+
+
 def test_the_roles_that_are_given_are_all_explained() -> None:
     roles = load(INFRA / "modules" / "rbac.bicep").variables["roleOfStorageService"]
     assert isinstance(roles, dict)

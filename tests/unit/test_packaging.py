@@ -20,6 +20,7 @@ from dev.packaging.contents import app_files, left_out
 from dev.packaging.errors import PackageError
 from dev.packaging.requirements import PROJECT, Locked
 from dev.packaging.wheels import AZURE, THIS_MACHINE, Target, fetch, unpack
+from tests.checkout import checkout
 
 APP = {
     "function_app.py": "app = 1",
@@ -74,8 +75,8 @@ def test_the_app_is_what_funcignore_leaves(project: Path) -> None:
     assert left_out(project) == [".funcignore", ".git", ".venv", "README.md", "dev", "docs", "infra", "tests"]
 
 
-def test_the_real_app_can_be_packed() -> None:
-    files = app_files(PROJECT)
+def test_the_real_app_can_be_packed(tmp_path: Path) -> None:
+    files = app_files(checkout(tmp_path))
     modules = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "shared").rglob("*.py")}
     assert modules <= set(files)
     assert {file.partition("/")[0] for file in files} == {"function_app.py", "host.json", "requirements.txt", "shared"}
