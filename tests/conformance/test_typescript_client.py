@@ -91,7 +91,7 @@ def test_a_portal_sets_up_a_destination_and_follows_its_export(built: Path, stac
     assert report["sameExport"] is True
     assert (report["books"]["rowsRead"], report["books"]["created"], report["books"]["invalid"]) == (3, 2, 1)
     assert report["rejected"] == 1
-    assert report["history"] == [True]
+    assert report["history"] == [0, 1]
     assert report["nextRunAt"] is not None
     assert report["refusal"] == [409, "displayNameTaken"]
     assert stack.ask("GET", "/api/destinations")["value"] == []

@@ -9,6 +9,7 @@ import type { components, paths } from "./schema.js";
 
 export type Api = Client<paths>;
 export type Schemas = components["schemas"];
+type HistoryQuery = NonNullable<paths["/api/exports"]["get"]["parameters"]["query"]>;
 
 /** The API at `baseUrl`. `token` gives the bearer token of each call; on the developer's own machine there is none. */
 export function connect(baseUrl: string, token?: () => Promise<string>): Api {
@@ -121,8 +122,7 @@ export async function follow(
     const { data } = read(answer);
     if (data.ended) return data;
     if (data.progress) show(data.progress.percent, data.progress.secondsLeft);
-    const seconds = Number(answer.response.headers.get("Retry-After") ?? "2");
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    await seconds(Number(answer.response.headers.get("Retry-After") ?? "2"));
   }
 }
 
@@ -133,22 +133,40 @@ export async function rejected(api: Api, exportId: string): Promise<string> {
   ).data;
 }
 
-/** Exports of a destination that did not take everybody, newest first. */
-export async function history(api: Api, destinationId: string): Promise<Schemas["ExportView"][]> {
-  const query = { destinationId, status: "CompletedWithErrors", top: 200 } as const;
-  return read(await api.GET("/api/exports", { params: { query } })).data.value;
+/** All exports of a destination that did not take everybody, newest first, page by page. */
+export async function history(api: Api, destinationId: string, pageSize = 50): Promise<Schemas["ExportView"][]> {
+  const found: Schemas["ExportView"][] = [];
+  let after: string | null = null;
+  do {
+    const query: HistoryQuery = { destinationId, status: ["CompletedWithErrors"], top: pageSize, after };
+    const page = read(await api.GET("/api/exports", { params: { query } })).data;
+    found.push(...page.value);
+    after = page.nextLink && new URL(page.nextLink).searchParams.get("after");
+  } while (after);
+  return found;
 }
 
 /** Every weekday at six. */
-export async function schedule(api: Api): Promise<Schemas["StoredSchedule"]> {
+export async function schedule(api: Api): Promise<Schemas["ScheduleView"]> {
   const days: Schemas["Day"][] = ["monday", "tuesday", "wednesday", "thursday", "friday"];
   return read(
     await api.PUT("/api/schedule", { body: { isActive: true, timeZone: "Europe/Berlin", days, times: ["06:00"] } }),
   ).data;
 }
 
-/** Removes a destination; one that is gone already is as good. */
+/** Removes a destination and waits until nothing is left of it; one that is gone already is as good. */
 export async function remove(api: Api, destinationId: string): Promise<void> {
-  const { error, response } = await api.DELETE("/api/destinations/{destinationId}", { params: { path: { destinationId } } });
-  if (error && error.error.code !== "destinationNotFound") throw new ApiError(response.status, error);
+  for (;;) {
+    const { data, error, response } = await api.DELETE("/api/destinations/{destinationId}", {
+      params: { path: { destinationId } },
+    });
+    if (response.status === 204 || error?.error.code === "destinationNotFound") return;
+    if (error) throw new ApiError(response.status, error);
+    if (data?.removal?.problem) console.error(`The removal waits: ${data.removal.problem}`);
+    await seconds(Number(response.headers.get("Retry-After") ?? "2"));
+  }
+}
+
+function seconds(count: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, count * 1000));
 }

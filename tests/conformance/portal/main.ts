@@ -12,6 +12,7 @@ const destination = await setUp(api, choice);
 const exportId = await start(api, destination.id, "portal-1");
 const again = await start(api, destination.id, "portal-1");
 const ended = await follow(api, exportId, () => undefined);
+const next = await follow(api, await start(api, destination.id, "portal-2"), () => undefined);
 const refusal = await setUp(api, choice).catch((error: unknown) => error);
 const report = {
   ready: destination.ready,
@@ -19,7 +20,7 @@ const report = {
   status: ended.status,
   books: ended.books,
   rejected: (await rejected(api, exportId)).trim().split("\n").length - 1,
-  history: (await history(api, destination.id)).map((each) => each.id === exportId),
+  history: (await history(api, destination.id, 1)).map((each) => [next.id, exportId].indexOf(each.id)),
   nextRunAt: (await schedule(api)).nextRunAt,
   refusal: refusal instanceof ApiError ? [refusal.status, refusal.code] : String(refusal),
 };
