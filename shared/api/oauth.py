@@ -205,6 +205,9 @@ def _example_pages() -> dict[str, Response]:
                 destinations.DestinationBeingRemoved("5f0c2a9be1d47836"),
                 destinations.DestinationChanged("5f0c2a9be1d47836"),
                 destinations.AuthorizationFailed(),
+                mailchimp.SignInNotConfigured("Mailchimp does not know this app.", action="Correct its settings."),
+                mailchimp.ApiRootRefused("Mailchimp named an address that is not its own.", action="Begin again."),
+                SecretStoreError("The secret store does not answer."),
                 mailchimp.Unavailable("Mailchimp does not answer (503).", reason="serverError", outcome_unknown=False),
             )
         },
