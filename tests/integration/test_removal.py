@@ -276,7 +276,10 @@ def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_surviv
     assert [name for name in left if "/idempotency/" not in name] == [], "the hash of a key at most, which expires"
 
 
-def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive(engine: Engine) -> None:
+@pytest.mark.parametrize("prepared", [False, True], ids=["started", "started and prepared"])
+def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive(
+    engine: Engine, prepared: bool
+) -> None:
     engine.write_segment("Readers", people(10))
     before = everything(engine.connection_string)
     other, stops = another_process(engine), Stops(engine.product.documents)
@@ -286,6 +289,8 @@ def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive
         def start(made: Destination = made) -> None:
             with suppress(ExportError):
                 other.start(made, key="monday")
+            if prepared:
+                handle(other, PREPARE_QUEUE)
 
         stops.at(number, start)
         remove(engine, made.id)
