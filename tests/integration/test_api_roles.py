@@ -155,6 +155,7 @@ def test_contributors_decide_neither_where_data_goes_nor_who_may_send_it(app: Ap
 
 
 def test_exports_of_a_removed_destination_are_the_administrators(app: App) -> None:
+    app.engine.work_until_ended(app.export_id)
     app.administer("delete", f"/api/destinations/{app.destination_id}")
     for who, (headers, rank) in CALLERS.items():
         for method, path in (("get", "rejected"), ("post", "cancel")):

@@ -304,6 +304,7 @@ def test_a_process_that_dies_leaves_the_record_to_whoever_changes_it_next(app: A
 @pytest.mark.parametrize("at_record", [1, 2, 3])
 def test_a_removal_that_dies_at_any_record_leaves_each_once_when_it_is_completed(app: App, at_record: int) -> None:
     app.set_up()
+    app.engine.work_until_ended(app.export_id)  # a removal waits for it
     before = len(records(app))
     die(app, at_record, "remove", app.destination_id)
     for _ in range(2):

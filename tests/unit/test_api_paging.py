@@ -300,6 +300,12 @@ def test_a_filter_that_cannot_be_meant_is_refused(api: Api, query: str, target: 
     assert (reply.status, reply.error["target"]) == (422, target)
 
 
+@pytest.mark.parametrize("record", ["", "zzz", "..", "2026-11/20261122T081402118234Z-1", "20261122T081402118234Z-\n"])
+def test_a_cursor_of_the_audit_log_has_to_be_a_record(api: Api, record: str) -> None:
+    reply = api.call("GET", f"/api/audit?after={encode((record,))}")
+    assert (reply.status, reply.error["target"]) == (422, "after")
+
+
 def test_too_many_actions_are_refused(api: Api) -> None:
     assert api.call("GET", f"/api/audit?{'&'.join(['action=a.b'] * 51)}").status == 422
 

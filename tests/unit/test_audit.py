@@ -270,6 +270,15 @@ def test_pages_follow_each_other_from_the_newest_to_the_oldest(top: int) -> None
     assert documents.reads == len(records), "each record is read once, and none that is not shown"
 
 
+@pytest.mark.parametrize("top", [1, 2, 3, 7, 23, 24, 25])
+def test_pages_of_records_that_have_to_be_read_follow_each_other_too(top: int) -> None:
+    records = spread()
+    audit, _ = log_of(*records)
+    pages = every_page(audit, AuditQuery(who=ADA.id), top)
+    assert [each for page in pages for each in page] == [each.id for each in reversed(records)]
+    assert all(len(page) == top for page in pages[:-1])
+
+
 def test_an_empty_log_has_one_empty_page() -> None:
     audit, _ = log_of()
     assert every_page(audit, AuditQuery(), 50) == [[]]
