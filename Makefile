@@ -22,7 +22,7 @@ host: python ## the local Functions host alone, with the environment as given (P
 	@exec $(PYTHON) -m dev.host --port $(PORT) $(ARGS)
 
 test: azurite checkov lint ## lint and all tests: what CI runs
-	@$(PYTHON) -m pytest tests $(ARGS)
+	@$(PYTHON) -m pytest tests -n 3 --dist loadfile $(ARGS)
 
 bench: azurite ## the benchmark: a million profiles, figures with their limits
 	@$(PYTHON) -m dev.bench $(ARGS)
