@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from azure.core.exceptions import AzureError
 
 from shared import log
-from shared.destinations.errors import DestinationNotFound, TagsAreKept
+from shared.destinations.errors import DestinationChanged, DestinationNotFound, TagsAreKept
 from shared.destinations.model import Destination, Removal, TagsOnRemoval, memberships
 from shared.destinations.store import DestinationStore, StoredDestination
 from shared.people import Person
@@ -107,7 +107,7 @@ class Removals:
             left = self.go_on(destination_id)
             if left is Left.TAGS:
                 self._messages.removal(destination_id)
-        except (AzureError, SecretStoreError) as error:
+        except (AzureError, SecretStoreError, DestinationChanged) as error:
             log.warning("removal.interrupted", destination=destination_id, errorType=type(error).__name__)
             self._note_problem(destination_id, _FAULT)
         return self._store.find(destination_id)
@@ -182,7 +182,7 @@ class Removals:
         )
 
     def _note_problem(self, destination_id: str, problem: str) -> None:
-        with suppress(DestinationNotFound):
+        with suppress(DestinationNotFound, DestinationChanged):
             self.note(destination_id, lambda removal: setattr(removal, "problem", problem))
 
     # -- delete ------------------------------------------------------------------------------------------------

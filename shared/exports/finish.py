@@ -79,16 +79,16 @@ class Finisher:
             plan = store.plan(export_id)
             if export is None or (plan is None and export.stop is None and not export.ended):
                 return
-            if plan is not None and not self._have_lanes_ended(export, plan):
+            if plan is not None and self._open_lanes(export, plan):
                 return
             if not export.ended:
                 export = self._close(export_id, plan)
         if export is not None:
             self._clean_up(export, plan)
 
-    def _have_lanes_ended(self, export: Export, plan: Plan) -> bool:
-        """Whether no lane sends for the export any more. An export that is to stop does not wait for lanes that rest
-        until Mailchimp is back, minutes away: nobody holds those, so nobody sends for it."""
+    def _open_lanes(self, export: Export, plan: Plan) -> set[int]:
+        """The lanes that may still send for the export. If it is to stop, those that nobody holds are ended here: they
+        may rest until Mailchimp is back, and the export need not wait for that."""
         store = self._tools.store
         open_lanes = set(plan.lanes) - store.ended_lanes(export.id)
         if export.stop is not None:
@@ -97,7 +97,7 @@ class Finisher:
                     if lease is not None:
                         store.end_lane(export.id, lane)
                         open_lanes.remove(lane)
-        return not open_lanes
+        return open_lanes
 
     def give_up(self, export_id: str, problem: Problem) -> None:
         """End an export whose finishing failed again and again: without books, but with the reason."""

@@ -76,6 +76,27 @@ def test_removing_while_sending_leaves_history_and_audit_and_nothing_else(stack:
     assert wait_until_ended(stack, start(stack, other))["status"] == "Successful"
 
 
+def test_removing_right_after_a_host_was_killed_while_it_was_sending(stack: Stack) -> None:
+    stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
+    stack.sandbox.change_settings(latencyBaseMs=700)
+    before = everything(stack.storage)
+    path = set_up(stack, "Readers")
+    export_id = start(stack, path)
+    wait_for(lambda: stack.sandbox.audience()["contacts"] >= 2_000, "the first batches", 60)
+    stack.hosts[0].kill()
+    answer = stack.api("DELETE", path, host=1)
+    assert answer.status_code == 202
+    deadline = time.monotonic() + 150
+    while not is_gone(stack, path, host=1):
+        assert time.monotonic() < deadline, stack.api("GET", path, host=1).text
+        sweep(stack)
+        time.sleep(2)
+    export = wait_until_ended(stack, export_id, host=1)
+    assert export["status"] == "Canceled"
+    assert export["books"]["notSent"] > 0
+    assert left_behind(before, everything(stack.storage)) == []
+
+
 def test_tags_are_taken_away_although_hosts_are_killed_meanwhile(stack: Stack) -> None:
     stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
     path = set_up(stack, "Readers")
