@@ -104,6 +104,7 @@ def pretend_exported(engine: Engine, made: Destination) -> str:
     for name in (names.rejected(export.id), names.members(export.id, "a"), names.ledger(made.id, AUDIENCE)):
         store.documents.write(name, profiles)
     store.documents.write(names.idempotency(made.id, "0" * 64), b"{}")
+    engine.product.destination_store.claim_name(made.display_name, made.id)
     return export.id
 
 

@@ -154,6 +154,30 @@ def test_an_export_that_was_canceled_is_made_again(engine: Engine, destination: 
     assert scheduled(engine).books.created == 5
 
 
+def test_sending_the_same_data_again_half_way_changes_nothing(engine: Engine, destination: Destination) -> None:
+    engine.run(destination)
+    export_id = engine.start(destination)
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.product.exports.cancel(export_id, TESTER)
+    assert engine.work_until_ended(export_id).status is Status.CANCELED
+    assert scheduled(engine).status is Status.SKIPPED
+
+
+def test_a_cancellation_that_came_after_everybody_was_sent_changes_nothing(
+    engine: Engine, destination: Destination
+) -> None:
+    engine.run(destination)
+    export_id = engine.start(destination)
+    for stage in (PREPARE_QUEUE, LANES_QUEUE):
+        for queue, message in engine.receive([stage]):
+            engine.handle(queue, message)
+    engine.product.exports.cancel(export_id, TESTER)
+    view = engine.work_until_ended(export_id)
+    assert (view.status, view.books.not_sent) == (Status.CANCELED, 0)
+    assert scheduled(engine).status is Status.SKIPPED
+
+
 def test_other_data_that_were_sent_in_between_are_made_good(engine: Engine, destination: Destination) -> None:
     """Exported, changed, exported half, changed back: the audience does not have what the first export sent."""
     engine.run(destination)
@@ -184,6 +208,7 @@ def test_a_success_that_has_expired_is_none(engine: Engine, destination: Destina
     later = datetime.now(UTC) + timedelta(days=91)
     object.__setattr__(engine.product.sweeper._tools, "now", lambda: later)
     assert engine.product.sweeper.expire() == 1
+    assert list(engine.product.documents.list(names.SUCCEEDED_PREFIX)) == []
     assert scheduled(engine).books.updated == done.books.created
 
 

@@ -23,7 +23,7 @@ from shared.schedule.run_all import start_all
 from shared.secrets.store import SecretNotFound
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
-from tests.integration.engine import KEY, TESTER, Engine, people
+from tests.integration.engine import AUDIENCE, KEY, TESTER, Engine, people
 from tests.integration.removal_support import (
     Killed,
     Stops,
@@ -201,8 +201,9 @@ def test_while_its_books_are_closed(engine: Engine) -> None:
         if not stops.off():
             remove(engine, made.id)
         complete(engine, made.id)
-        assert engine.export(export_id).status in {Status.CANCELED, Status.SUCCESSFUL}
-        assert engine.export(export_id).books.sent == 10
+        view = engine.product.exports.get(export_id)
+        assert (view.status, view.problem is None) in {(Status.CANCELED, False), (Status.SUCCESSFUL, True)}
+        assert view.books.sent == 10
         if not stops.reached:
             break
     assert number > 15
@@ -374,6 +375,19 @@ def test_a_storage_fault_in_the_middle_is_told_and_mended_within_minutes(engine:
     engine.product.exports.erase_data = erase  # type: ignore[method-assign]
     assert removal_of(engine).sign_in_deleted
     complete(engine)
+    assert_nothing_is_left(engine, before)
+
+
+def test_a_blob_that_cannot_be_deleted_is_tried_again_and_never_forgotten(engine: Engine) -> None:
+    before = everything(engine.connection_string)
+    made = destination(engine)
+    pretend_exported(engine, made)
+    with engine.product._leases.take(names.ledger(made.id, AUDIENCE)) as lease:
+        assert lease is not None
+        stored = remove(engine, made.id)
+        assert stored is not None
+        assert "goes on within a minute" in (removal_of(engine, made.id).problem or "")
+    complete(engine, made.id)
     assert_nothing_is_left(engine, before)
 
 

@@ -98,6 +98,10 @@ def test_a_run_that_was_skipped_is_not_started_under_the_same_key_nor_the_other_
     assert skip(exports, key="k").id == started.id
     assert exports.service.get(started.id).status is Status.QUEUED
     assert [exports.documents.exists(names.active(each.id)) for each in (skipped, started)] == [False, True]
+    end(exports, started.id, Status.SUCCESSFUL)
+    exports.documents.delete(names.active(started.id))
+    assert skip(exports, key="k").status is Status.SUCCESSFUL
+    assert list(exports.store.active()) == []
 
 
 def test_a_start_that_lost_to_a_skip_under_the_same_key_starts_nothing(exports: ExportsInMemory) -> None:
