@@ -85,7 +85,10 @@ def routes(services: Services) -> APIRouter:
         response.headers["Location"] = f"{services.settings.public_url}/api/destinations/{stored.destination.id}"
         return answer(stored, response)
 
-    @router.get("/destinations/{destinationId}", responses={200: sends(ETAG), **errors("destinationNotFound")})
+    @router.get(
+        "/destinations/{destinationId}",
+        responses={200: sends(ETAG, RETRY_AFTER), **errors("destinationNotFound")},
+    )
     def get_destination(destination_id: DestinationId, _: Viewer, response: Response) -> DestinationView:
         """One destination, with the steps that are still to do. Its ETag is for If-Match."""
         return answer(destinations.get(destination_id), response)

@@ -111,7 +111,8 @@ class Api:
         reply = Reply(
             answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.get_body()
         )
-        assert documentation().faults_of(method, path, reply.status, reply.headers, reply.body) == []
+        faults = documentation().faults_of(method, path, reply.status, reply.headers, reply.body)
+        assert not faults, f"{method} {path}: {'; '.join(faults)}"
         return reply
 
 
