@@ -206,6 +206,7 @@ class Removals:
         documents = self._store.documents
         self._exports.erase_data(destination_id)
         documents.delete_all(names.ledgers(destination_id))
+        documents.delete_all(names.members_of_destination(destination_id))
         documents.delete_all(names.idempotency_keys(destination_id))
         documents.delete(names.current_export(destination_id))
         with suppress(Changed):  # somebody holds its lease: the timer finds it later

@@ -76,9 +76,13 @@ def segment_rows(fingerprint: str) -> str:
     return f"{COUNTS_PREFIX}{fingerprint}.json"
 
 
+def members_of_destination(destination_id: str) -> str:
+    return f"{COUNTS_PREFIX}{destination_id}/"
+
+
 def destination_members(destination_id: str, fingerprint: str) -> str:
     """How many people one version of the destination's segments holds."""
-    return f"{COUNTS_PREFIX}{destination_id}/{fingerprint}.json"
+    return f"{members_of_destination(destination_id)}{fingerprint}.json"
 
 
 def idempotency_keys(destination_id: str) -> str:

@@ -22,8 +22,15 @@ from shared.storage.names import AUDIT_CONTAINER
 from tests.integration.engine import AUDIENCE, TESTER, Engine, build_engine
 
 OPERATIONS = ("read", "create", "write", "replace", "upload", "download", "delete", "delete_all", "list", "exists")
-HISTORY = ("state/exports/", "audit/", "state/accounts/sandbox-account/lanes/")
-"""What a removed destination may leave: its history, the audit log, and the account's connections, which others use."""
+HISTORY = (
+    "state/exports/",
+    "state/by-destination/",
+    "state/counts/",
+    "audit/",
+    "state/accounts/sandbox-account/lanes/",
+)
+"""What a removed destination may leave: its history, the audit log, how many rows a segment has, and the account's
+connections, which others use."""
 
 
 class Killed(BaseException):

@@ -13,6 +13,7 @@ from dev.sandbox.control import API_KEY, AUDIENCE_ID, SandboxControl
 from shared.api.auth import Role
 from tests.integration.api_support import GIVEN_ID, App, claims, signed_in, versions
 from tests.integration.engine import build_engine, people
+from tests.integration.removal_support import work_off
 from tests.support import StorageAccount
 from tests.unit.test_api_auth import NEEDED
 
@@ -157,6 +158,7 @@ def test_contributors_decide_neither_where_data_goes_nor_who_may_send_it(app: Ap
 def test_exports_of_a_removed_destination_are_the_administrators(app: App) -> None:
     app.engine.work_until_ended(app.export_id)
     app.administer("delete", f"/api/destinations/{app.destination_id}")
+    work_off(app.engine)
     for who, (headers, rank) in CALLERS.items():
         for method, path in (("get", "rejected"), ("post", "cancel")):
             answer = app.call(method, f"/api/exports/{app.export_id}/{path}", None, headers)

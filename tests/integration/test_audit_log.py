@@ -29,6 +29,7 @@ from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.names import AUDIT_CONTAINER
 from tests.integration.api_support import App, signed_in
 from tests.integration.engine import build_engine, people
+from tests.integration.removal_support import work_off
 from tests.support import StorageAccount
 from tests.unit.setup_fakes import NOW
 from tests.unit.test_audit import record
@@ -310,6 +311,7 @@ def test_a_removal_that_dies_at_any_record_leaves_each_once_when_it_is_completed
     for _ in range(2):
         app.engine.product.removals.finish_removals()
         app.engine.product.destination_store.log_recent_changes()
+        work_off(app.engine)
     assert app.engine.product.destinations.list() == []
     actions = [each.action for each in records(app)[before:]]
     assert sorted(actions) == ["destination.removalStarted", "destination.removed"]
