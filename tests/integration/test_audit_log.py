@@ -309,7 +309,7 @@ def test_a_removal_that_dies_at_any_record_leaves_each_once_when_it_is_completed
     before = len(records(app))
     die(app, at_record, "remove", app.destination_id)
     for _ in range(2):
-        app.engine.product.removals.finish_removals()
+        app.engine.product.removals.go_on(app.destination_id)
         app.engine.product.destination_store.log_recent_changes()
         work_off(app.engine)
     assert app.engine.product.destinations.list() == []

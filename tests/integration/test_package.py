@@ -111,7 +111,7 @@ def test_the_package_exports_with_nothing_installed_but_itself(
         others = set(host.functions) - finished(log) - {"http_app_func"}
         for function in others:
             assert stack.api("POST", f"/admin/functions/{function}", json=json.loads(UNREADABLE)).status_code == 202
-        wait_for(lambda: finished(log) >= set(host.functions), f"{others} to have run")
+        wait_for(lambda: finished(log) >= set(host.functions), f"{others} to have run", 120)
     assert not list(app.rglob("local.settings.json"))
 
 
