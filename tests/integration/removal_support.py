@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,10 +28,10 @@ HISTORY = (
     "state/by-destination/",
     "state/counts/",
     "audit/",
-    "state/accounts/sandbox-account/lanes/",
 )
-"""What a removed destination may leave: its history, the audit log, how many rows a segment has, and the account's
-connections, which others use."""
+"""What a removed destination may leave: its history, the audit log, how many rows a segment has, ..."""
+CONNECTION = re.compile(r"state/accounts/[^/]+/lanes/\d+")
+"""... and an account's connections to Mailchimp, which other destinations use: empty blobs."""
 
 
 class Killed(BaseException):
@@ -210,8 +211,9 @@ def _blobs(connection_string: str) -> Iterator[tuple[str, bytes]]:
 
 
 def left_behind(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    """Blobs that were not there before, and neither history nor audit."""
-    return [name for name in sorted(after.keys() - before.keys()) if not name.startswith(HISTORY)]
+    """Blobs that were not there before, and neither history nor audit nor a connection."""
+    new = sorted(after.keys() - before.keys())
+    return [name for name in new if not name.startswith(HISTORY) and not CONNECTION.fullmatch(name)]
 
 
 def audit_of(engine: Engine, id_: str = "d1") -> list[AuditRecord]:

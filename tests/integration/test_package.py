@@ -108,6 +108,8 @@ def test_the_package_exports_with_nothing_installed_but_itself(
         books = export["books"]
         assert (books["rowsRead"], books["invalid"], books["created"]) == (1201, 1, 1200)
         assert len([one for one in stack.sandbox.members(AUDIENCE_ID) if "Readers" in one["tags"]]) == 1200
+        assert stack.api("DELETE", f"{destination}?tags=remove").status_code == 202
+        wait_for(lambda: "removals" in finished(log), "the removal", 60)
         others = set(host.functions) - finished(log) - {"http_app_func"}
         for function in others:
             assert stack.api("POST", f"/admin/functions/{function}", json=json.loads(UNREADABLE)).status_code == 202
