@@ -24,6 +24,11 @@ def credential(client_id: str | None) -> TokenCredential:
 _CONNECTIONS: Final = 32
 """Kept alive per account: eight lanes, their renewals, and the uploads of prepare at the same time."""
 
+CONNECT_TIMEOUT_S: Final = 10
+READ_TIMEOUT_S: Final = 30
+"""How long storage may be silent. The library gives a transport that is passed in 300 s for each of the two, and tries
+five times: a lane would stand still for 25 minutes on a connection that went dead."""
+
 
 def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keeps requests from looking for a .netrc file at every call, whose entry would replace our Authorization."""
@@ -35,7 +40,7 @@ def _transport() -> RequestsTransport:
     session.auth = _as_signed
     session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     session.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    return RequestsTransport(session=session)
+    return RequestsTransport(session=session, connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
 
 
 def _options() -> dict[str, Any]:
@@ -55,6 +60,6 @@ def blob_service(connection: StorageConnection) -> BlobServiceClient:
 
 def queue_service(connection: StorageConnection) -> QueueServiceClient:
     if connection.connection_string is not None:
-        return QueueServiceClient.from_connection_string(connection.connection_string)
+        return QueueServiceClient.from_connection_string(connection.connection_string, **_options())
     url = f"https://{connection.account_name}.queue.core.windows.net"
-    return QueueServiceClient(url, credential=credential(connection.client_id))
+    return QueueServiceClient(url, credential=credential(connection.client_id), **_options())
