@@ -110,6 +110,9 @@ class LaneRest:
         wake_at = metadata.get("wakeAt")
         return cls(int(metadata.get("failures", 0)), datetime.fromisoformat(wake_at) if wake_at else None)
 
+    def is_before_end(self, now: datetime) -> bool:
+        return self.wake_at is not None and self.wake_at > now + timedelta(seconds=1)
+
     def to_metadata(self) -> dict[str, str]:
         return {"failures": str(self.failures), **({"wakeAt": self.wake_at.isoformat()} if self.wake_at else {})}
 
@@ -127,26 +130,30 @@ class Lanes:
         if lane >= self._settings.max_connections:
             log.warning("lane.beyondLimit", account=account, lane=lane)
             return
-        left, delay_s = self._hold(account, lane)
+        left, delay_s, ends_wait = self._hold(account, lane, message.ends_wait)
         log.event("lane.left", account=account, lane=lane, how=left.value, delaySeconds=round(delay_s, 1))
         signals = self._tools.signals
         if left is _Left.TAKEN and not message.again:
-            signals.wake(account, lane, again=True, delay_s=self._settings.lease_s + 1)
+            wait = self._settings.lease_s + 1
+            signals.wake(account, lane, again=True, delay_s=wait, ends_wait=message.ends_wait)
         elif left is _Left.PAUSED and delay_s > 0:
-            signals.wake(account, lane, delay_s=delay_s)
+            signals.wake(account, lane, delay_s=delay_s, ends_wait=ends_wait)
         elif left is _Left.BUDGET_USED or (left is _Left.IDLE and self._has_work(account, lane)):
             signals.wake(account, lane)
 
-    def _hold(self, account: str, lane: int) -> tuple[_Left, float]:
-        """Take the lease and work; returns how it ended and, for a pause, the seconds to the next try."""
+    def _hold(self, account: str, lane: int, ended_wait: datetime | None) -> tuple[_Left, float, datetime | None]:
+        """Take the lease and work; returns how it ended and, for a pause, the seconds to the next try, and its moment.
+
+        ``ended_wait`` is the moment of the rest that this wake-up ends, if it ends one.
+        """
         name = names.lane(account, lane)
         with self._tools.leases.take(name) as lease:
             if lease is None:
-                return _Left.TAKEN, 0
+                return _Left.TAKEN, 0, None
             blob = self._tools.store.documents.container.get_blob_client(name)
             rest = LaneRest.from_metadata(blob.get_blob_properties().metadata or {})
-            if rest.wake_at is not None and rest.wake_at > self._tools.now() + timedelta(seconds=1):
-                return _Left.PAUSED, 0  # the message that ends the pause is on its way
+            if rest.wake_at not in {None, ended_wait} and rest.is_before_end(self._tools.now()):
+                return _Left.PAUSED, 0, None  # the message that ends the pause is on its way
             with _Invocation(self._tools, self._settings, account, lane, lease, rest.failures) as invocation:
                 try:
                     left, delay_s = invocation.work(), 0.0
@@ -154,13 +161,12 @@ class Lanes:
                     left, delay_s = _Left.PAUSED, pause.delay_s
                 except LeaseLost:
                     log.warning("lane.leaseLost", account=account, lane=lane)
-                    return _Left.TAKEN, 0
-                self._write_rest(blob, lease, rest, invocation.failures, delay_s)
-                return left, delay_s
+                    return _Left.TAKEN, 0, None
+                wake_at = self._tools.now() + timedelta(seconds=delay_s) if delay_s else None
+                self._write_rest(blob, lease, rest, LaneRest(invocation.failures, wake_at))
+                return left, delay_s, wake_at
 
-    def _write_rest(self, blob: BlobClient, lease: HeldLease, was: LaneRest, failures: int, delay_s: float) -> None:
-        wake_at = self._tools.now() + timedelta(seconds=delay_s) if delay_s else None
-        rest = LaneRest(failures, wake_at)
+    def _write_rest(self, blob: BlobClient, lease: HeldLease, was: LaneRest, rest: LaneRest) -> None:
         if rest != was:
             blob.set_blob_metadata(rest.to_metadata(), lease=lease.client)
 

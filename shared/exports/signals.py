@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
@@ -10,21 +11,35 @@ from shared.storage.queues import Queues
 
 
 class Signals:
-    """Messages may arrive twice or late; whoever gets one looks at the state before doing anything."""
+    """Messages may arrive twice or late; whoever gets one looks at the state before doing anything.
+
+    ``ends_wait`` names the moment that the state says a wait is to end: a message with the same moment is the one that
+    ends it, however early it is by the clock of the host that gets it.
+    """
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
 
-    def prepare(self, export_id: str, *, failures: int = 0, delay_s: float = 0) -> None:
-        message = ExportMessage(export_id=export_id, failures=failures)
-        self._queues.send(PREPARE_QUEUE, message.model_dump(by_alias=True), delay_s)
+    def prepare(
+        self, export_id: str, *, failures: int = 0, delay_s: float = 0, ends_wait: datetime | None = None
+    ) -> None:
+        message = ExportMessage(export_id=export_id, failures=failures, ends_wait=ends_wait)
+        self._queues.send(PREPARE_QUEUE, message.model_dump(mode="json", by_alias=True), delay_s)
 
     def finish(self, export_id: str) -> None:
         self._queues.send(FINISH_QUEUE, ExportMessage(export_id=export_id).model_dump(by_alias=True))
 
-    def wake(self, account_id: str, lane: int, *, again: bool = False, delay_s: float = 0) -> None:
-        message = WakeMessage(account_id=account_id, lane=lane, again=again)
-        self._queues.send(LANES_QUEUE, message.model_dump(by_alias=True), delay_s)
+    def wake(
+        self,
+        account_id: str,
+        lane: int,
+        *,
+        again: bool = False,
+        delay_s: float = 0,
+        ends_wait: datetime | None = None,
+    ) -> None:
+        message = WakeMessage(account_id=account_id, lane=lane, again=again, ends_wait=ends_wait)
+        self._queues.send(LANES_QUEUE, message.model_dump(mode="json", by_alias=True), delay_s)
 
     def removal(self, destination_id: str, *, delay_s: float = 0) -> None:
         message = RemovalMessage(destination_id=destination_id)
