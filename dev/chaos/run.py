@@ -34,7 +34,7 @@ _PATIENCE_S: Final = 900.0
 _BASE_LATENCY_MS: Final = 50
 _HANGING_AT_ONCE: Final = 2
 _FEW: Final = 20
-_LAYERS: Final = ("ended", "outage", "hanging", "poison", "passing", "lasting")
+_LAYERS: Final = ("ended", "outage", "poison", "hanging", "passing", "lasting")
 """Of the faults that fit a call the first one strikes. Poison goes before what passes: it is never applied."""
 _OF_PEOPLE: Final = ("poison", "lasting")
 
