@@ -74,7 +74,15 @@ class Facts:
 
 def judge(facts: Facts) -> list[Check]:
     """All checks of one export but those of its logs and processes."""
-    checks = [_status(facts), _balance(facts), _books(facts), _rejected(facts), _audience(facts), _left_alone(facts)]
+    checks = [
+        _status(facts),
+        _times(facts),
+        _balance(facts),
+        _books(facts),
+        _rejected(facts),
+        _audience(facts),
+        _left_alone(facts),
+    ]
     checks += _open_calls(facts)
     if facts.ended_early_at is not None:
         checks.append(_ended_at_once(facts, facts.ended_early_at))
@@ -107,6 +115,12 @@ def _status(facts: Facts) -> Check:
     else:
         expected = "CompletedWithErrors", ""
     return Check("it ends with the right status", found == (expected[0], expected[1] or None), f"{found}")
+
+
+def _times(facts: Facts) -> Check:
+    """An export took some time, whichever hosts with whichever clocks began and ended it."""
+    seconds = facts.export["seconds"]
+    return Check("its times make sense", seconds is not None and seconds >= 0, f"{seconds} s")
 
 
 def _balance(facts: Facts) -> Check:

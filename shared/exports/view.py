@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from shared.exports.model import Books, Export, Problem, SegmentCount, Status
+from shared.exports.model import Books, Export, Problem, SegmentCount, Status, seconds_between
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
 
@@ -89,6 +89,6 @@ def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportV
         **export.model_dump(include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem"}),
         ended=export.ended,
         problem=problem,
-        seconds=round(((export.ended_at or now) - export.created_at).total_seconds(), 3),
+        seconds=round(seconds_between(export.created_at, export.ended_at or now), 3),
         progress=progress,
     )

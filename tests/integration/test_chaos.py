@@ -11,7 +11,7 @@ MEMBERS = 5_000
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [4, 6])
+@pytest.mark.parametrize("seed", [6, 8])
 def test_a_short_campaign_keeps_every_promise(seed: int) -> None:
     """One scenario to the end, and one that is brought to an end in the middle."""
     result = run_scenario(make_scenario(seed, MEMBERS), lambda _: None)
