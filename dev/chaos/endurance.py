@@ -41,7 +41,7 @@ def endure(seed: int, exports: int, members: int, tell: Callable[[str], None]) -
         for number in range(1, exports + 1):
             sandbox.set_faults(mailchimp.hanging(TIME_SCALE, 1), *mailchimp.passing(kinds))
             processes.proxy.arm(_STORAGE)
-            export = wait_for_end(processes, start_export(processes, destination, f"number {number}"), _PATIENCE_S)
+            export = wait_for_end(processes, start_export(processes, destination, f"number-{number}"), _PATIENCE_S)
             processes.proxy.disarm()
             statuses.append(export["status"])
             time.sleep(_QUIET_S)
