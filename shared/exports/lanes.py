@@ -8,7 +8,8 @@ Whoever holds the lease of lane n is that connection, over all processes and all
 * the sweeper (shared/exports/sweep.py) wakes lanes of exports that stand still.
 
 While Mailchimp is unavailable the lane writes into its blob when it will be woken, and gives the lease back. Wake-ups
-that come earlier go away again, so they do not multiply however long the outage is.
+that come earlier go away again, so they do not multiply however long the outage is. The message that ends the rest
+names its moment and counts whatever the clock says: hosts' clocks differ.
 """
 
 from __future__ import annotations

@@ -23,3 +23,17 @@ def test_each_of_the_eight_promises_names_its_tests() -> None:
 def test_a_test_that_is_named_exists(file: str, name: str) -> None:
     source = (TESTS / file).read_text(encoding="utf-8")
     assert f"def {name}(" in source
+
+
+def test_every_other_page_names_tests_that_exist_too() -> None:
+    named = {name for page in DOCS.glob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
+    sources = [path.read_text(encoding="utf-8") for path in TESTS.glob("*/test_*.py")]
+    defined = {name for source in sources for name in re.findall(r"def (test_\w+)\(", source)}
+    modules = {path.stem for path in TESTS.glob("*/test_*.py")}
+    assert named - defined - modules == set()
+
+
+def test_whatever_was_injected_in_the_measured_campaign_was_survived() -> None:
+    rows = table("reliability.md", "Measured")
+    assert len(rows) > 20
+    assert [row["injected"] for row in rows if row["times"] != row["survived"]] == []
