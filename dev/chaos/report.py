@@ -107,19 +107,19 @@ def show_failures(run: Mapping[str, Any], terminal: Terminal) -> None:
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """What docs/reliability.md shows of a campaign."""
+    """What docs/reliability.md shows of a campaign, below its heading "Measured"."""
     described = document["machine"]
     seeds = ", ".join(str(seed) for seed in document["seeds"])
     lines = [
-        f"Run of {document['at'][:10]}, seeds {seeds}: {document['members']:,} members in {len(document['seeds'])} "
-        f"exports, on {described['cores']} cores ({described['processor']}), Python {described['python']}.",
+        f"Run of {document['at'][:10]}, seeds {seeds}: {document['members']:,} members in all, on {described['cores']} "
+        f"cores ({described['processor']}), Python {described['python']}.",
         "",
         "| injected | times | survived | in exports |",
         "|---|---:|---:|---:|",
     ]
     for name, found in document["injected"].items():
         lines.append(f"| {name} | {found['injected']:,} | {found['survived']:,} | {found['exports']} |")
-    lines += ["", "| promise | checked | kept |", "|---|---:|---:|"]
+    lines += ["", "## What was kept", "", "| promise | checked | kept |", "|---|---:|---:|"]
     for name, found in document["promises"].items():
         lines.append(f"| {name} | {found['checked']} | {found['kept']} |")
     return "\n".join(lines)
