@@ -1,9 +1,14 @@
-"""What a lane does while it holds its lease: takes the next batch of each open export in turn and sends it."""
+"""What a lane does while it holds its lease: takes the next batch of each open export in turn and sends it.
+
+What storage has to be told of a batch is told while the next one is on its way, so that the connection does not stand
+idle. A process that is killed may therefore leave two batches without result per lane; both are sent again.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +17,7 @@ from typing import Final
 
 from shared import log
 from shared.exports.backoff import Backoff
-from shared.exports.model import Export, Plan, Status, Tally
+from shared.exports.model import BatchResult, Export, Plan, Status, Tally
 from shared.exports.pace import LanePace, Paces, stands_in_for
 from shared.exports.problems import from_mailchimp_error, unavailable
 from shared.exports.send import BatchSender
@@ -120,14 +125,19 @@ class LaneWork:
         self._clients: dict[tuple[str, str], MailchimpClient] = {}
         self._newer_secrets: dict[str, str] = {}
         self._cleanup = ExitStack()
+        self._errands = self._cleanup.enter_context(ThreadPoolExecutor(1, thread_name_prefix=f"errands {lane}"))
+        self._errand: Future[None] | None = None
 
     def __enter__(self) -> LaneWork:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._cleanup:
-            for lane in list(self._guests):
-                self._give_back(lane)
+            try:
+                self._settle()
+            finally:
+                for lane in list(self._guests):
+                    self._give_back(lane)
 
     def go_on(self) -> bool:
         """Send the next batch, or end a share that has none; False when there is nothing left to do."""
@@ -163,6 +173,7 @@ class LaneWork:
         self._looked_for_work_at = now
         most, pace = self._pace.most_lanes, self._pace.known
         for lane in [lane for lane in self._guests if lane < pace.lanes]:
+            self._settle()
             self._shares = deque(share for share in self._shares if share.home != lane)
             self._give_back(lane)
             self._tools.signals.wake(self._account, lane)
@@ -194,6 +205,13 @@ class LaneWork:
             log.event("lane.takenOver", account=self._account, lane=lane, by=self._connection)
         return True
 
+    def _settle(self) -> None:
+        """Wait until storage knows of the last batch; raises what went wrong there. A batch without result is sent
+        again by whoever holds the lane next."""
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            errand.result()
+
     def _give_back(self, lane: int) -> None:
         del self._leases[lane]
         self._guests.pop(lane).close()
@@ -207,9 +225,13 @@ class LaneWork:
         body = self._body(share, batch)
         with self._sending(share) as sender:
             result = sender.send(batch, share.lane, body)
-        self._tools.store.record(share.export_id, result)
+        self._settle()
         share.pending.popleft()
         share.tally.add(result.tally())
+        self._errand = self._errands.submit(self._tell, share, result)
+
+    def _tell(self, share: _Share, result: BatchResult) -> None:
+        self._tools.store.record(share.export_id, result)
         self._show_progress(share, every_s=_SHOW_PROGRESS_EVERY_S)
 
     def _body(self, share: _Share, batch: int) -> bytes:
@@ -230,6 +252,7 @@ class LaneWork:
 
     def _end(self, share: _Share) -> None:
         """Say that this lane is through with the export; the last one to say so has it finished."""
+        self._settle()
         self._shares.remove(share)
         self._show_progress(share)
         self._tools.store.end_lane(share.export_id, share.lane)

@@ -36,6 +36,10 @@ from shared.storage.leases import HeldLease, LeaseLost
 _TAKE_OVER_AFTER_S: Final = 11.0
 """By then a lane that was closed is known to stay closed for a while."""
 
+_AT_HAND_S: Final = 3.0
+_LOOK_AGAIN_S: Final = 0.2
+"""How a lane that is closed waits for the first answer of a new account: a message would take up to a second more."""
+
 
 class _Left(Enum):
     """How a lane ended."""
@@ -116,7 +120,7 @@ class Lanes:
             if lease is None:
                 return _Left.TAKEN, 0
             pace = self._pace_of(account)
-            if lane >= pace.known.lanes:
+            if not self._is_opened(lane, pace):
                 return _Left.CLOSED, 0
             blob = tools.store.documents.container.get_blob_client(name)
             rest = LaneRest.from_metadata(blob.get_blob_properties().metadata or {})
@@ -132,6 +136,14 @@ class Lanes:
                     return _Left.TAKEN, 0
                 self._write_rest(blob, lease, rest, work.failures, delay_s, pace)
                 return left, delay_s
+
+    def _is_opened(self, lane: int, pace: LanePace) -> bool:
+        """Whether the lane is open; on a new account, whether it is so before long."""
+        until = self._tools.monotonic() + _AT_HAND_S
+        while lane >= pace.known.lanes and pace.known.is_new and self._tools.monotonic() < until:
+            self._tools.sleep(_LOOK_AGAIN_S)
+            pace.read()
+        return lane < pace.known.lanes
 
     def _work(self, work: LaneWork) -> _Left:
         until = self._tools.monotonic() + self._settings.budget_s

@@ -68,6 +68,11 @@ class Pace(JsonDocument):
         affordable = _LONGEST_CALL_S / max(self.seconds_per_member, 1e-6)
         return max(_FEWEST_ROWS, min(MEMBERS_PER_BATCH, int(affordable)))
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known of the account yet."""
+        return self.openings == self.slow_downs == 0 and self.seconds_per_member is None
+
     def is_settled(self, now: datetime) -> bool:
         """Whether closed lanes will stay closed for a while, so that open ones do their work."""
         return abs(now - self.changed_at) >= _BETWEEN_OPENINGS
@@ -134,9 +139,12 @@ def stands_in_for(connection: int, pace: Pace, max_connections: int) -> list[int
 
 
 def connections_of(lanes: Iterable[int], pace: Pace, max_connections: int) -> list[int]:
-    """The open connections that send what these lanes of a plan have to send."""
+    """The open connections that send what these lanes of a plan have to send.
+
+    All of them for a new account: the closed ones wait at hand until the first call has succeeded.
+    """
     homes = {lane % max_connections for lane in lanes}
-    return sorted({home if home < pace.lanes else home % pace.lanes for home in homes})
+    return sorted({home if home < pace.lanes or pace.is_new else home % pace.lanes for home in homes})
 
 
 class Paces:
@@ -204,12 +212,12 @@ class LanePace:
     def known(self) -> Pace:
         """The pace, read again when it is old."""
         if self._monotonic() - self._read_at >= _READ_EVERY_S:
-            self._known, self._read_at = self._paces.get(self._account), self._monotonic()
+            self.read()
         return self._known
 
-    @property
-    def now(self) -> datetime:
-        return self._paces.now()
+    def read(self) -> None:
+        """Read it again now."""
+        self._known, self._read_at = self._paces.get(self._account), self._monotonic()
 
     @property
     def most_lanes(self) -> int:

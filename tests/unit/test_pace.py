@@ -128,7 +128,7 @@ def test_small_calls_and_other_calls_say_nothing_of_the_members() -> None:
 
 @given(st.integers(1, 10), st.integers(1, 10), st.sets(st.integers(0, 9), min_size=1))
 def test_every_lane_has_exactly_one_open_connection_that_sends_for_it(lanes: int, most: int, of_plan: set[int]) -> None:
-    pace = Pace(lanes=min(lanes, most), changed_at=START)
+    pace = Pace(lanes=min(lanes, most), changed_at=START, openings=1)
     for lane in of_plan:
         home = lane % most
         senders = [c for c in range(pace.lanes) if home == c or home in stands_in_for(c, pace, most)]
