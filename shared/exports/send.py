@@ -46,27 +46,33 @@ _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
 
 
-class _Member(msgspec.Struct):
+class _Member(msgspec.Struct, gc=False):
     email_address: str
-    tags: list[str]
+    tags: tuple[str, ...]
 
 
-class _Body(msgspec.Struct):
+class _Checked(msgspec.Struct):
+    """Of a body, what a reply is checked against."""
+
+    members: list[_Member]
+
+
+class _Parts(msgspec.Struct):
+    """A body taken apart, each member as it was prepared."""
+
     members: list[msgspec.Raw]
 
 
-_body_decoder = msgspec.json.Decoder(_Body)
-_member_decoder = msgspec.json.Decoder(_Member)
+_checked_decoder = msgspec.json.Decoder(_Checked)
+_parts_decoder = msgspec.json.Decoder(_Parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One member of the request: its place in the batch, its JSON as prepared, its address and the tags for it."""
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """One member of the request: its place in the batch, its address and the tags for it."""
 
     position: int
-    raw: msgspec.Raw
     email: str
-    tags: Sequence[str]
+    tags: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -93,15 +99,14 @@ class _Troubled(Exception):
 
 def read_rows(body: bytes) -> list[_Row]:
     """The members of a prepared request body."""
-    rows = []
-    for position, raw in enumerate(_body_decoder.decode(body).members):
-        member = _member_decoder.decode(raw)
-        rows.append(_Row(position, raw, member.email_address, member.tags))
-    return rows
+    members = _checked_decoder.decode(body).members
+    return [_Row(position, member.email_address, member.tags) for position, member in enumerate(members)]
 
 
-def _compose(rows: Sequence[_Row]) -> bytes:
-    return b'{"members":[' + b",".join(bytes(row.raw) for row in rows) + b'],"update_existing":true}'
+def _compose(body: bytes, rows: Sequence[_Row]) -> bytes:
+    """The body of these rows of ``body`` alone. It is taken apart only here: nearly every body is sent as it is."""
+    members = _parts_decoder.decode(body).members
+    return b'{"members":[' + b",".join(bytes(members[row.position]) for row in rows) + b'],"update_existing":true}'
 
 
 class BatchSender:
@@ -133,21 +138,21 @@ class BatchSender:
         began = self._clock()
         rows = read_rows(body)
         outcome = _Outcome()
-        waiting: list[tuple[Sequence[_Row], bytes | None]] = [(rows, body)]
+        waiting: list[Sequence[_Row]] = [rows]
         while waiting:
-            part, part_body = waiting.pop()
+            part = waiting.pop()
             most = self._pace.rows()
             if len(part) > most:
-                waiting.append((part[most:], None))
-                part, part_body = part[:most], None
+                waiting.append(part[most:])
+                part = part[:most]
             try:
-                reply = self._subscribe(part, part_body, outcome)
+                reply = self._subscribe(part, body if part is rows else _compose(body, part), outcome)
             except BatchRefused as refusal:
-                waiting.extend((rest, None) for rest in self._without_refused(part, refusal, outcome))
+                waiting.extend(self._without_refused(part, refusal, outcome))
             except _Troubled:
-                waiting.extend((half, None) for half in self._halves(part, outcome, "serverError", _SERVER_ERROR))
+                waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
             else:
-                waiting.extend((rest, None) for rest in self._book(part, reply, outcome))
+                waiting.extend(self._book(part, reply, outcome))
         return BatchResult(
             batch=batch,
             lane=lane,
@@ -166,8 +171,7 @@ class BatchSender:
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    def _subscribe(self, part: Sequence[_Row], body: bytes | None, outcome: _Outcome) -> SubscribeReply:
-        payload = body if body is not None else _compose(part)
+    def _subscribe(self, part: Sequence[_Row], payload: bytes, outcome: _Outcome) -> SubscribeReply:
         tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
         subscribe = partial(self._client.subscribe, self._plan.audience_id, payload)
         return self._until_answered(subscribe, outcome, tries=tries, rows=len(part))
@@ -240,9 +244,9 @@ class BatchSender:
         lacking: dict[str, list[str]] = {}
         for member in members:
             row = by_key.get(member.email_address.lower())
-            if row is None or tuple(row.tags) == tuple(member.tag_names):
+            if row is None or row.tags == (names := member.tag_names):
                 continue
-            shown = {name.casefold() for name in member.tag_names}
+            shown = {name.casefold() for name in names}
             for tag in row.tags:
                 if tag.casefold() not in shown:
                     lacking.setdefault(tag.casefold(), []).append(member.email_address)
