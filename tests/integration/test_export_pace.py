@@ -68,7 +68,7 @@ def test_the_first_export_begins_with_two_small_calls_and_opens_all_lanes(engine
     assert 41 <= len(calls) <= 42, "each batch once, but the first ones in two parts"
     first_answer = min(call["end"] for call in calls)
     assert sum(call["start"] < first_answer for call in calls) <= 2
-    assert at_once(engine) > 4
+    assert at_once(engine) > 2
     assert (pace(engine).lanes, pace(engine).rows) == (8, 500)
     assert view.pace is None, "it has ended"
 

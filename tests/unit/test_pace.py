@@ -103,7 +103,7 @@ def test_no_call_is_expected_to_take_longer_than_a_minute(members: list[tuple[in
     for rows, each in members:
         rows = min(rows, pace.rows)
         pace = pace.after_answer(rows, 0.13 + rows * each, START, 8)
-        assert pace.rows == 10 or pace.rows * each <= 60 * 1.2 + 1
+        assert pace.rows == 10 or pace.rows * each <= 75
 
 
 def test_members_that_get_faster_make_calls_large_again() -> None:
