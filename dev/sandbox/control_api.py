@@ -151,6 +151,7 @@ class ControlApi:
                 "openCalls": journal.open_calls,
                 "maxOpenCalls": journal.max_open_calls,
                 "faults": dict(journal.by_fault),
+                "bodyBytes": journal.body_bytes,
                 "oauthClient": {
                     "clientId": sandbox.oauth.client.client_id,
                     "redirectUris": list(sandbox.oauth.client.redirect_uris),
