@@ -1,10 +1,10 @@
 """Imported by a host of the campaign before the app (`HOST_FIRST_IMPORTS`): a wrong clock, and shorter waits.
 
 Two settings, read here and nowhere else: `CHAOS_CLOCK_SHIFT_S` is added to the wall clock that the app goes by;
-`CHAOS_TIME_SCALE` divides the time-out of a Mailchimp call, the waits of the back-off, and the times by which the pace of
-an account is found. So an outage of ten minutes lasts half a minute at a scale of 20 and is met by as many tries as the
-long one. Everything else takes its real time: leases, storage, the time budget of lanes. The monotonic clock is that of
-the machine, as it is for every process.
+`CHAOS_TIME_SCALE` divides the time-out of a Mailchimp call, the waits of the back-off, and the times by which the pace
+of an account is found. So an outage of ten minutes lasts half a minute at a scale of 20 and is met by as many tries as
+the long one. Everything else takes its real time: leases, storage, the time budget of lanes. The monotonic clock is
+that of the machine, as it is for every process.
 """
 
 from __future__ import annotations
