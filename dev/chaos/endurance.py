@@ -19,7 +19,7 @@ from dev.chaos.verdict import AUDIENCE, Check
 from dev.sandbox.control import API_KEY
 
 _LANES: Final = 6
-_STORAGE: Final = {**dict.fromkeys((*ANY_REQUEST, *MESSAGES), 0.004), "storage silent": 0}
+_STORAGE: Final = {**dict.fromkeys((*ANY_REQUEST, *MESSAGES), 0.002), "storage silent": 0}
 _EVERY_NTH: Final = (50, 150)
 _PATIENCE_S: Final = 600.0
 _QUIET_S: Final = 4.0
