@@ -226,7 +226,7 @@ class Preparer:
             audience = self._ask_mailchimp(destination, matching, fields, segments, check)
             profiles.check_values(audience.values)
             remembered = self._tools.refusals.remembered(*_audience_of(destination), work_dir)
-            profiles.suppress(audience.archived, remembered.file)
+            profiles.suppress(audience.archived, remembered.file, remembered.at)
             counts = profiles.counts(audience.tags)
             remember_members(self._tools.store.documents, destination, sources, counts.books.members)
             attempt = self._tools.new_id()

@@ -141,9 +141,9 @@ class Profiles:
             self._run("DROP TABLE grouped")
             self._merge("(SELECT * FROM addresses ANTI JOIN invalid USING (n))")
 
-    def suppress(self, archived: Sequence[str], refused_before: Path | None = None) -> None:
-        """Take out the people whose contacts are ``archived`` (in any letter case) and those ``refused_before`` (a file
-        of shared/exports/refusal_table.py), and number the others for sending."""
+    def suppress(self, archived: Sequence[str], refused: Path | None = None, at: datetime | None = None) -> None:
+        """Take out the people whose contacts are ``archived`` (in any letter case) and those who have been ``refused``
+        (a file of shared/exports/refusal_table.py) and are left out at this moment; number the others for sending."""
         self._run("""
             CREATE TABLE suppressed (
                 address VARCHAR, code VARCHAR, message VARCHAR, refused_at TIMESTAMP, until TIMESTAMP)""")
@@ -155,11 +155,16 @@ class Profiles:
                 FROM (SELECT unnest($1) AS address)""",
                 [list(archived)],
             )
-        if refused_before is not None:
-            self._run(f"""
+        if refused is not None and at is not None:
+            self._connection.execute(
+                f"""
                 INSERT INTO suppressed
                 SELECT address, code, message, refused_at, until
-                FROM read_parquet({quote_literal(str(refused_before))}) ANTI JOIN suppressed USING (address)""")
+                FROM read_parquet({quote_literal(str(refused))})
+                SEMI JOIN people USING (address) ANTI JOIN suppressed USING (address)
+                WHERE until > $1""",
+                [at.astimezone(UTC).replace(tzinfo=None)],
+            )
         self._run(f"""
             CREATE TABLE members AS
             SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}

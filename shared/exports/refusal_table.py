@@ -31,11 +31,11 @@ _COLUMNS: Final = {
 }
 
 Place = tuple[str, int]
-"""Export and position: what the table is ordered by, the newest export first."""
+"""Export and position: what pages are ordered by, the newest export first."""
 
 
 class Unreadable(Exception):
-    """Raised when a file does not hold what ``RefusalTable.write`` has written."""
+    """Raised for a file that does not hold what ``RefusalTable.write`` has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,15 @@ class Refusal:
 
 
 class RefusalTable:
-    """The table, in a database of its own in ``folder``."""
+    """The table, in a database of its own in ``folder``, with what ``file`` holds; empty without one.
 
-    def __init__(self, folder: Path, *, memory_limit: str = "128MB") -> None:
+    ``to_change``: False where it is only looked at; then the file is read where it lies, and not all of it is held.
+    """
+
+    def __init__(
+        self, folder: Path, file: Path | None = None, *, to_change: bool = True, memory_limit: str = "256MB"
+    ) -> None:
+        """Raises Unreadable."""
         self._folder = folder
         self._connection = duckdb.connect(
             str(folder / "refusals.duckdb"),
@@ -69,29 +75,33 @@ class RefusalTable:
                 "autoinstall_known_extensions": False,
             },
         )
-        columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-        self._run(f"CREATE TABLE refusals ({columns})")
+        if file is None:
+            self._run(f"CREATE TABLE refusals ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())})")
+            return
+        source = f"read_parquet({quote_literal(str(file))})"
+        self._look_through(source)
+        columns = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in _COLUMNS.items())
+        self._run(f"CREATE {'TABLE' if to_change else 'VIEW'} refusals AS SELECT {columns} FROM {source}")
+
+    def _look_through(self, source: str) -> None:
+        """Read all of it once. Apart from the copy, which may fail for want of memory or disk: that is no fault of the
+        file."""
+        try:
+            self._run(
+                f"SELECT {', '.join(f'CAST(max({name}) AS {kind})' for name, kind in _COLUMNS.items())} FROM {source}"
+            )
+        except duckdb.Error as error:
+            self.close()
+            if isinstance(error, duckdb.OutOfMemoryException):
+                raise
+            raise Unreadable from error
 
     def close(self) -> None:
         self._connection.close()
 
-    def load(self, file: Path) -> None:
-        """Fill the empty table from a Parquet file. Raises Unreadable."""
-        source = f"read_parquet({quote_literal(str(file))})"
-        every_column = ", ".join(f"CAST(max({name}) AS {kind})" for name, kind in _COLUMNS.items())
-        try:  # a look at all of it, apart from the copy, which may fail for want of memory or disk
-            self._run(f"SELECT {every_column} FROM {source}")
-        except duckdb.OutOfMemoryException:
-            raise
-        except duckdb.Error as error:
-            raise Unreadable(file.name) from error
-        self._run(f"INSERT INTO refusals BY NAME SELECT {', '.join(_COLUMNS)} FROM {source}")
-
     def write(self, file: Path) -> None:
-        """Write the table to a Parquet file, in its order."""
-        self._run(f"""
-            COPY (SELECT * FROM refusals ORDER BY export_id DESC, position)
-            TO {quote_literal(str(file))} (FORMAT parquet, COMPRESSION zstd)""")
+        """Write the table to a Parquet file."""
+        self._run(f"COPY refusals TO {quote_literal(str(file))} (FORMAT parquet, COMPRESSION zstd)")
 
     # -- change --------------------------------------------------------------------------------------------------
 
@@ -143,9 +153,9 @@ class RefusalTable:
         [(count, first)] = self._all("SELECT count(*), min(until) FROM refusals")
         return int(count), first.replace(tzinfo=UTC) if first is not None else None
 
-    def page(self, code: str | None, behind: Place | None, top: int) -> list[Refusal]:
-        """The first ``top`` behind a place, of one code or of all."""
-        conditions, values = ["true"], dict[str, Any](top=top)
+    def page(self, at: datetime, code: str | None, behind: Place | None, top: int) -> list[Refusal]:
+        """The first ``top`` behind a place whose time is not over at this moment, of one code or of all."""
+        conditions, values = ["until > $at"], dict[str, Any](at=_naive(at), top=top)
         if code is not None:
             conditions.append("code = $code")
             values["code"] = code

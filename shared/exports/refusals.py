@@ -63,9 +63,10 @@ class _Note(JsonDocument):
 
 @dataclass(slots=True)
 class _Memory:
-    """An opened blob; ``etag`` is None where there is none."""
+    """An opened blob; ``etag`` is None where there is none, ``file`` too where it cannot be read."""
 
     folder: Path
+    file: Path | None
     table: RefusalTable
     note: _Note
     etag: str | None
@@ -73,10 +74,11 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Whom an export is to leave out: a Parquet file like that of ``RefusalTable``, None where there is nobody; and the
-    version that it is of."""
+    """Whom an export is to leave out: a Parquet file of ``RefusalTable``, None where there is nobody, in which those
+    count whose time is not over ``at`` a moment; and the version of it."""
 
     file: Path | None
+    at: datetime
     version: str
 
 
@@ -115,13 +117,8 @@ class Refusals:
 
     def remembered(self, account: str, audience: str, folder: Path) -> Remembered:
         """Whom an export to the audience leaves out now; the file lies in ``folder``."""
-        with self._open(names.refusals(account, audience)) as memory:
-            memory.table.drop_expired(self._now())
-            if not memory.table.extent()[0]:
-                return Remembered(None, memory.note.version)
-            file = folder / "refused-before.parquet"
-            memory.table.write(file)
-            return Remembered(file, memory.note.version)
+        with self._open(names.refusals(account, audience), folder, to_change=False) as memory:
+            return Remembered(memory.file, self._now(), memory.note.version)
 
     def still_keeps_out(self, account: str, audience: str, left_out: LeftOut) -> bool:
         """Whether all whom an earlier export left out would be left out again."""
@@ -167,9 +164,8 @@ class Refusals:
 
     def page(self, account: str, audience: str, code: str | None, behind: Place | None, top: int) -> list[Refusal]:
         """Who is left out now, the newest export's first: at most ``top`` behind a place."""
-        with self._open(names.refusals(account, audience)) as memory:
-            memory.table.drop_expired(self._now())
-            return memory.table.page(code, behind, top)
+        with self._opened(names.refusals(account, audience), to_change=False) as memory:
+            return memory.table.page(self._now(), code, behind, top)
 
     def clear(self, account: str, audience: str, emails: Sequence[str] | None) -> int:
         """Forget these people, or all where ``emails`` is None, so that the next export sends them; returns how many
@@ -204,30 +200,36 @@ class Refusals:
     # -- plumbing ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _open(self, name: str) -> Iterator[_Memory]:
-        with tempfile.TemporaryDirectory(prefix="refusals-") as path:
-            folder = Path(path)
-            file = folder / "stored.parquet"
-            found = self._documents.download(name, file)
-            note = _Note.from_metadata(found.metadata) if found else _Note()
+    def _opened(self, name: str, *, to_change: bool = True) -> Iterator[_Memory]:
+        with (
+            tempfile.TemporaryDirectory(prefix="refusals-") as folder,
+            self._open(name, Path(folder), to_change=to_change) as memory,
+        ):
+            yield memory
+
+    @contextmanager
+    def _open(self, name: str, folder: Path, *, to_change: bool) -> Iterator[_Memory]:
+        file = folder / "refusals.parquet"
+        found = self._documents.download(name, file)
+        note = _Note.from_metadata(found.metadata) if found else _Note()
+        readable = file if found else None
+        try:
+            table = RefusalTable(folder, readable, to_change=to_change)
+        except Unreadable:
+            log.error("refusals.unreadable", audience=names.refusals_of(name)[1])
+            note.version, readable = "", None
             table = RefusalTable(folder)
-            try:
-                if found is not None:
-                    table.load(file)
-            except Unreadable:
-                log.error("refusals.unreadable", audience=names.refusals_of(name)[1])
-                note.version = ""
-            note.version = note.version or self._new_id()
-            try:
-                yield _Memory(folder, table, note, found.etag if found else None)
-            finally:
-                table.close()
+        note.version = note.version or self._new_id()
+        try:
+            yield _Memory(folder, readable, table, note, found.etag if found else None)
+        finally:
+            table.close()
 
     def _change(self, name: str, change: Callable[[_Memory], bool]) -> None:
         """Open, change and write until nobody interferes. ``change`` may run more than once, each time on what is
         stored then; it returns whether there is anything to write."""
         while True:
-            with self._open(name) as memory:
+            with self._opened(name) as memory:
                 if not change(memory):
                     return
                 with suppress(Changed):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it brings DuckDB along: a fifth of a second that only these
     from shared.exports.refusals import Refusals
 
 _AT_ONCE: Final = 2
-"""Calls that one process works on at a time: each may take 128 MB."""
+"""Calls that one process works on at a time: each may take 256 MB."""
 
 _CLEAR_REQUESTED: Final = "destination.suppressedClearRequested"
 
