@@ -2,7 +2,7 @@
 
 One blob per account and audience, whichever destination sent them: ``refusals/{account}/{audience}.parquet``, changed
 with its ETag only, so of two who change it at once neither loses anything. What decides about it without opening it
-stands in its metadata (``_Note``).
+stands in its metadata (``MemoryNote``).
 
 Finish folds an export in before it creates the books, and may be cut off in between. So that nobody comes back whom
 somebody has cleared meanwhile, an export is folded in once: the same write notes its ID, which is kept until the export
@@ -39,7 +39,7 @@ _FOLDED_AT_MOST: Final = 40
 finish at the same moment before one were left out."""
 
 
-class _Note(JsonDocument):
+class MemoryNote(JsonDocument):
     """What the blob's metadata tell of it.
 
     ``version``: another one when people were taken off for another reason than that their time was over. ``folded``: by
@@ -51,7 +51,7 @@ class _Note(JsonDocument):
     folded: dict[str, LeftOut | None] = Field(default_factory=dict)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> _Note:
+    def from_metadata(cls, metadata: Mapping[str, str]) -> MemoryNote:
         try:
             return cls.model_validate_json(metadata.get("note", "{}"))
         except ValidationError:
@@ -68,7 +68,7 @@ class _Memory:
     folder: Path
     file: Path | None
     table: RefusalTable
-    note: _Note
+    note: MemoryNote
     etag: str | None
 
 
@@ -126,7 +126,7 @@ class Refusals:
             return False
         name = names.refusals(account, audience)
         entry = next((each for each in self._documents.list(name, metadata=True) if each.name == name), None)
-        version = _Note.from_metadata(entry.metadata).version if entry is not None else ""
+        version = MemoryNote.from_metadata(entry.metadata).version if entry is not None else ""
         return version == left_out.memory != ""
 
     # -- for finish ----------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Refusals:
         entries = list(self._documents.list(names.REFUSALS_PREFIX, metadata=True))  # before the destinations
         used = self._destinations.audiences_in_use()
         for entry in entries:
-            first = _Note.from_metadata(entry.metadata).first_until
+            first = MemoryNote.from_metadata(entry.metadata).first_until
             if names.refusals_of(entry.name) not in used:
                 with suppress(Changed):
                     self._documents.delete(entry.name, entry.etag)
@@ -211,7 +211,7 @@ class Refusals:
     def _open(self, name: str, folder: Path, *, to_change: bool) -> Iterator[_Memory]:
         file = folder / "refusals.parquet"
         found = self._documents.download(name, file)
-        note = _Note.from_metadata(found.metadata) if found else _Note()
+        note = MemoryNote.from_metadata(found.metadata) if found else MemoryNote()
         readable = file if found else None
         try:
             table = RefusalTable(folder, readable, to_change=to_change)
