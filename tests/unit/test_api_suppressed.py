@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
 
+from shared.api.suppressed import Code
 from shared.exports.refusal_table import Refusal
+from shared.mailchimp.row_errors import LASTING
 from tests.unit.api_caller import Api, Reply
 from tests.unit.setup_fakes import NOW
 
@@ -79,6 +81,10 @@ def test_pages_follow_each_other_and_no_address_is_in_a_link(api: Api, address: 
 def test_one_reason_can_be_chosen(api: Api, address: str) -> None:
     assert numbers(api.call("GET", f"{address}?code=forgotten")) == [3, 1]
     assert api.call("GET", f"{address}?code=archived").status == 422
+
+
+def test_the_reasons_that_can_be_chosen_are_those_that_are_remembered() -> None:
+    assert set(get_args(Code)) == set(LASTING)
 
 
 @pytest.mark.parametrize("after", ["WyJvbGRlciIsIngiXQ", "WyJvbGRlciJd", "nonsense"])
