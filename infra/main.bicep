@@ -69,6 +69,11 @@ param segmentsStorageSubscriptionId string = ''
 @maxValue(3650)
 param exportRetentionDays int = 90
 
+@description('Days for which members whom Mailchimp refused for good are left out of exports. Their addresses are kept for as long.')
+@minValue(1)
+@maxValue(3650)
+param refusalMemoryDays int = 90
+
 @description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
 @minValue(0)
 @maxValue(146000)
@@ -306,6 +311,7 @@ module functionApp 'modules/functionapp.bicep' = {
     mailchimpMaxConnections: mailchimpMaxConnections
     maxProfilesPerExport: maxProfilesPerExport
     exportRetentionDays: exportRetentionDays
+    refusalMemoryDays: refusalMemoryDays
   }
   dependsOn: [
     rbac

@@ -212,8 +212,8 @@ _EXPORT: Final[dict[str, Any]] = {
         "duplicates": 10,
         "merged": 0,
         "members": 12450,
-        "unchanged": 11000,
-        "suppressed": 0,
+        "unchanged": 10994,
+        "suppressed": 6,
         "sent": 1450,
         "notSent": 0,
         "created": 420,
@@ -221,6 +221,7 @@ _EXPORT: Final[dict[str, Any]] = {
         "rejected": 12,
     },
     "invalidReasons": {"invalidAddress": 40},
+    "suppressedReasons": {"archived": 4, "forgotten": 2},
     "rejectedReasons": {"complianceState": 12},
     "contactStatuses": {"subscribed": 1438},
     "calls": 5,
@@ -242,6 +243,7 @@ _QUEUED: Final = _EXPORT | {
     "sources": [],
     "books": _BOOKS_AT_FIRST,
     "invalidReasons": {},
+    "suppressedReasons": {},
     "rejectedReasons": {},
     "contactStatuses": {},
     "calls": 0,
@@ -259,6 +261,19 @@ _RECORD: Final = {
     "changes": [{"property": "memberStatus", "before": "subscribed", "after": "pending"}],
     "detail": None,
 }
+
+_SUPPRESSED: Final = {
+    "email": "grace@mail.example",
+    "code": "forgotten",
+    "message": "grace@mail.example was permanently deleted and cannot be re-imported. The contact must re-subscribe to "
+    "get back on the list.",
+    "refusedAt": "2026-11-22T06:01:33.104220Z",
+    "until": "2027-02-20T06:01:33.104220Z",
+    "exportId": _EXPORT_ID,
+    "number": 1207,
+}
+
+_SHARED_WITH: Final = [{"id": "9b1e44d07c6a2f58", "displayName": "Newsletter, second brand"}]
 
 EXAMPLES: Final[dict[str, Any]] = {
     # who and what
@@ -287,6 +302,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "timeZone": "Europe/Berlin",
     },
     "StartRequest": {},
+    "ClearRequest": {"emails": ["grace@mail.example"]},
     # answers
     "AudienceView": _AUDIENCE,
     "ConsentText": {
@@ -297,6 +313,13 @@ EXAMPLES: Final[dict[str, Any]] = {
     "createDestination": _NEW_DESTINATION,
     "duplicateDestination": _NEW_DESTINATION | {"displayName": "Newsletter, second brand"},
     "ExportView": _EXPORT,
+    "SuppressedMemberList": {
+        "nextLink": None,
+        "audienceId": "a1b2c3d4e5",
+        "sharedWith": _SHARED_WITH,
+        "value": [_SUPPRESSED],
+    },
+    "ClearedMembers": {"cleared": 1, "sharedWith": _SHARED_WITH},
     "startExport": _QUEUED,
     "cancelExport": _QUEUED | {"problem": _CANCELED},
     "StartedExports": {

@@ -15,6 +15,7 @@ from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.exports.history import ExportFilter
+from shared.exports.suppressed import Suppressed
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.service import ScheduleService
@@ -68,6 +69,7 @@ class Services:
     removals: Removals
     readiness_reports: ReadinessReports
     exports: Exports
+    suppressed: Suppressed
     segments: Segments
     schedule: ScheduleService
     audit: AuditLog

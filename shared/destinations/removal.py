@@ -6,7 +6,8 @@ order in which every step may be repeated, and its document goes last, so that w
 * the running export is asked to end, and waited for;
 * the tags are taken away in Mailchimp, if that is wanted (shared/exports/untag.py);
 * the sign-in is deleted: at once where the tags are kept, so that nothing can be sent any more;
-* stored profiles, keys of requests, the name and the document are deleted.
+* stored profiles, keys of requests, the name and the document are deleted, and whom Mailchimp refused in audiences that
+  no other destination uses.
 
 Each step belongs to whoever comes by: the request, the function of the queue ``removals``, or one that repeats them.
 """
@@ -211,6 +212,16 @@ class Removals:
         documents.delete(names.current_export(destination_id))
         with suppress(Changed):  # somebody holds its lease: the timer finds it later
             documents.delete(names.removal(destination_id))
+        self._forget_refusals()
+
+    def _forget_refusals(self) -> None:
+        """Delete what is remembered of audiences that no destination uses but those that are being removed."""
+        documents = self._store.documents
+        remembered = [entry.name for entry in documents.list(names.REFUSALS_PREFIX)]
+        used = self._store.audiences_in_use() if remembered else set()
+        for name in remembered:
+            if names.refusals_of(name) not in used:
+                documents.delete(name)
 
     # -- the timer ---------------------------------------------------------------------------------------------
 

@@ -20,8 +20,10 @@ from shared import log
 from shared.destinations.store import DestinationStore
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
+from shared.exports.model import BatchResult, Books, Export, LeftOut, Plan, Problem, RejectedRow, Status, Tally
+from shared.exports.places import Places
 from shared.exports.records import ExportRecords
+from shared.exports.refusals import Outcome, Refusals
 from shared.exports.rejected import write_none_rejected, write_rejected
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore, RecordedResult
@@ -29,9 +31,11 @@ from shared.exports.unchanged import remember_success
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.json_documents import JsonDocument
-from shared.storage.leases import Leases
+from shared.storage.leases import HeldLease, LeaseLost, Leases
 
 _READS_AT_ONCE: Final = 8
+_AT_ONCE: Final = 2
+"""Exports whose lists one process writes at a time, like those that it prepares (shared/exports/prepare.py)."""
 
 
 class ClosedBooks(JsonDocument):
@@ -42,6 +46,8 @@ class ClosedBooks(JsonDocument):
     rejected_reasons: dict[str, int]
     retryable: int = 0
     """Rejected profiles that a later export may send as they are."""
+    left_out: LeftOut | None = None
+    """What keeps the members out whom Mailchimp has refused for good; None where there are none."""
 
     @property
     def all_arrived(self) -> bool:
@@ -57,6 +63,7 @@ class FinishTools:
     destinations: DestinationStore
     leases: Leases
     records: ExportRecords
+    refusals: Refusals
     signals: Signals
     now: Callable[[], datetime]
 
@@ -67,6 +74,7 @@ class Finisher:
     def __init__(self, tools: FinishTools, *, max_connections: int) -> None:
         self._tools = tools
         self._max_connections = max_connections
+        self._places = Places(_AT_ONCE)
 
     def finish(self, message: ExportMessage) -> None:
         """End the export, unless it has ended, or lanes are still sending (then the last of them asks again)."""
@@ -82,7 +90,11 @@ class Finisher:
             if plan is not None and self._open_lanes(export, plan):
                 return
             if not export.ended:
-                export = self._close(export_id, plan)
+                try:
+                    export = self._close(export_id, plan, lease)
+                except LeaseLost:  # while it waited for its place: the sweeper has it finished
+                    log.warning("finish.leaseLost", export=export_id)
+                    return
         if export is not None:
             self._clean_up(export, plan)
 
@@ -114,12 +126,12 @@ class Finisher:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _close(self, export_id: str, plan: Plan | None) -> Export | None:
+    def _close(self, export_id: str, plan: Plan | None, lease: HeldLease) -> Export | None:
         store = self._tools.store
         export = store.move(export_id, Status.FINISHING)
         if export is None:
             return None
-        closed = self._books(export, plan) if plan is not None else None
+        closed = self._books(export, plan, lease) if plan is not None else None
         if closed is None:
             write_none_rejected(store.documents, export_id)
         books = closed.books if closed else export.books
@@ -143,23 +155,24 @@ class Finisher:
         status = _last_status(export, books, untagged, balanced=not imbalances)
         succeeded = status in {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS}
         if closed is not None and closed.all_arrived and succeeded and self._is_there(export.destination_id):
-            remember_success(store, export)
+            remember_success(store, export, closed.left_out)
         ended = store.move(export_id, status, show)
         if ended is not None:
             _log_end(ended)
         return ended
 
-    def _books(self, export: Export, plan: Plan) -> ClosedBooks:
+    def _books(self, export: Export, plan: Plan, lease: HeldLease) -> ClosedBooks:
         store = self._tools.store
-        found = store.documents.read(names.books(plan.export_id))
-        if found is not None:
-            return ClosedBooks.from_bytes(found.data)
+        known = self._closed(plan.export_id)
+        if known is not None:
+            return known
         results = list(store.recorded(plan.export_id))
         tally = Tally()
         for result in results:
             tally.add(result.tally)
         rejected = self._rejected([result for result in results if result.tally.rejected])
-        with tempfile.TemporaryDirectory(prefix="finish-") as folder:
+        left_out = None
+        with self._places.take(lease.check), tempfile.TemporaryDirectory(prefix="finish-") as folder:
             work_dir = Path(folder)
             members = work_dir / "members.parquet"
             store.documents.download(names.members(plan.export_id, plan.attempt), members)
@@ -167,15 +180,23 @@ class Finisher:
             if self._is_there(plan.destination_id):
                 sent = [result.batch for result in results]
                 write_ledger(store.documents, plan, sent, rejected, members, work_dir)
+                outcome = Outcome(members, sent, rejected, export.sending_at or self._tools.now())
+                left_out = self._tools.refusals.fold_in(plan, outcome)
         closed = ClosedBooks(
             books=plan.books_with(tally),
             tally=tally,
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
             retryable=sum(row.retryable for _, row in rejected),
+            left_out=left_out,
         )
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
-        return closed
+            return closed
+        return self._closed(plan.export_id) or closed
+
+    def _closed(self, export_id: str) -> ClosedBooks | None:
+        found = self._tools.store.documents.read(names.books(export_id))
+        return ClosedBooks.from_bytes(found.data) if found else None
 
     def _is_there(self, destination_id: str) -> bool:
         """Whether the destination is to keep a ledger. One that is being removed is: the removal waits for this export

@@ -100,7 +100,7 @@ class Books(JsonDocument):
     unchanged: int = 0
     """Sent by an earlier export just as they are now."""
     suppressed: int = 0
-    """Archived or removed in Mailchimp by somebody: left alone."""
+    """Left alone: archived in Mailchimp by somebody, or refused for good by Mailchimp in an earlier export."""
     sent: int = 0
     """Handed over to Mailchimp."""
     not_sent: int = 0
@@ -181,6 +181,16 @@ class Tally(JsonDocument):
         self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
 
 
+class LeftOut(JsonDocument):
+    """Whom an export left out because Mailchimp refuses them for good, or has learnt of that: what keeps them out."""
+
+    until: datetime
+    """When the first of them may be sent again."""
+    memory: str
+    """The version of what is remembered of the audience (shared/exports/refusals.py); empty if people were taken off
+    it since the export left them out."""
+
+
 class Export(JsonDocument):
     """One run for one destination; stored at ``exports/{id}.json`` and changed with ETag only.
 
@@ -211,6 +221,7 @@ class Export(JsonDocument):
     sources: list[PinnedSegment] = Field(default_factory=list)
     segments: list[SegmentCount] = Field(default_factory=list)
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
     rejected_reasons: dict[str, int] = Field(default_factory=dict)
     contact_statuses: dict[str, int] = Field(default_factory=dict)
     books: Books = Field(default_factory=Books)
@@ -258,6 +269,8 @@ class Plan(JsonDocument):
     tag_ids: dict[str, int]
     segments: list[SegmentCount]
     invalid_reasons: dict[str, int]
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
+    left_out: LeftOut | None = None
     books: Books
 
     def books_with(self, tally: Tally) -> Books:

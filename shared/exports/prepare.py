@@ -28,10 +28,11 @@ from shared.exports.backoff import delay_s
 from shared.exports.counts import remember_members, remember_rows
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
+from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, LeftOut, Plan, Problem, Status, Stop
 from shared.exports.pace import Paces, connections_of
 from shared.exports.places import Places
 from shared.exports.profiles import Counts, Profiles
+from shared.exports.refusals import Refusals
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
@@ -83,6 +84,7 @@ class PrepareTools:
     catalog: SegmentCatalog
     reader: SegmentReader
     paces: Paces
+    refusals: Refusals
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     new_id: Callable[[], str]
@@ -156,6 +158,7 @@ class Preparer:
             export.account_id, export.audience_id = plan.account_id, plan.audience_id
             export.configuration = plan.configuration
             export.segments, export.invalid_reasons = plan.segments, plan.invalid_reasons
+            export.suppressed_reasons = plan.suppressed_reasons
             export.books, export.problem = plan.books, None
 
         export = store.move(plan.export_id, Status.SENDING, show)
@@ -225,11 +228,12 @@ class Preparer:
             check()
             audience = self._ask_mailchimp(destination, matching, fields, segments, check)
             profiles.check_values(audience.values)
-            profiles.suppress(audience.archived)
+            remembered = self._tools.refusals.remembered(*_audience_of(destination), work_dir)
+            profiles.suppress(audience.archived, remembered.file, remembered.at)
             counts = profiles.counts(audience.tags)
             remember_members(self._tools.store.documents, destination, sources, counts.books.members)
             attempt = self._tools.new_id()
-            plan = self._new_plan(export_id, destination, attempt, counts, audience.tag_ids)
+            plan = self._new_plan(export_id, destination, attempt, counts, audience.tag_ids, remembered.version)
             self._write(plan, profiles, audience, destination.member_status, work_dir, check)
         return self._tools.store.publish(plan)
 
@@ -280,7 +284,9 @@ class Preparer:
         """A scheduled export has nothing to do where the audience has the same data already."""
         if export.trigger != "scheduled":
             return
-        since = unchanged_since(self._tools.store, export, fingerprints.of_configuration(destination))
+        still_keeps_out = partial(self._tools.refusals.still_keeps_out, *_audience_of(destination))
+        configuration = fingerprints.of_configuration(destination)
+        since = unchanged_since(self._tools.store, export, configuration, still_keeps_out)
         if since is not None:
             raise Impossible(problems.unchanged(since), Status.SKIPPED)
 
@@ -368,6 +374,7 @@ class Preparer:
         attempt: str,
         counts: Counts,
         tag_ids: Mapping[str, int],
+        memory: str,
     ) -> Plan:
         sign_in, audience = destination.sign_in, destination.audience
         assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
@@ -388,6 +395,8 @@ class Preparer:
             tag_ids=dict(tag_ids),
             segments=counts.segments,
             invalid_reasons=counts.invalid_reasons,
+            suppressed_reasons=counts.suppressed_reasons,
+            left_out=LeftOut(until=counts.left_out_until, memory=memory) if counts.left_out_until else None,
             books=counts.books,
         )
 
@@ -428,6 +437,13 @@ def _packs(bodies: Iterable[tuple[int, bytes]], lanes: int) -> Iterator[tuple[in
     for lane, rest in enumerate(waiting):
         if rest:
             yield lane, packs[lane], b"\n".join(rest)
+
+
+def _audience_of(destination: Destination) -> tuple[str, str]:
+    """Account and audience of a destination that is ready."""
+    account, audience = destination.sign_in.account_id, destination.audience
+    assert account and audience  # noqa: S101, PT018 - checked by _begin
+    return account, audience.id
 
 
 def _fields_of(matching: DataMatching) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shared import log
 from shared.exports.history import History
@@ -20,6 +20,9 @@ from shared.exports.pace import Paces, connections_of
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage import names
+
+if TYPE_CHECKING:  # it brings DuckDB along, which the sweep of every minute does not need
+    from shared.exports.refusals import Refusals
 
 _GRACE: Final = timedelta(seconds=60)
 """How long a message that was sent may take to arrive before it counts as lost."""
@@ -32,6 +35,7 @@ class SweepTools:
     store: ExportStore
     signals: Signals
     paces: Paces
+    refusals: Callable[[], Refusals]
     now: Callable[[], datetime]
 
 
@@ -107,7 +111,8 @@ class Sweeper:
         """Delete the exports that ended longer ago than the retention, with all they hold; returns how many.
 
         The data go first: what a crash leaves is found again by its export. Keys, counts and the like, which only speed
-        something up or keep something from being done twice, go when they are as old. Audit records stay.
+        something up or keep something from being done twice, go when they are as old. Refused members are forgotten
+        when their time is over. Audit records stay.
         """
         expired = 0
         for export in list(History(self._documents).oldest_first()):
@@ -119,6 +124,7 @@ class Sweeper:
             for entry in list(self._documents.list(prefix)):
                 if self._is_old(entry.changed_at):
                     self._documents.delete(entry.name)
+        self._tools.refusals().expire()
         return expired
 
     def _is_old(self, moment: datetime) -> bool:

@@ -85,6 +85,8 @@ class ExportView(JsonDocument):
     """The account of all rows."""
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
     """By reason, how many rows were not usable."""
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
+    """By reason, how many members were left alone."""
     rejected_reasons: dict[str, int] = Field(default_factory=dict)
     """By reason, how many members Mailchimp refused."""
     contact_statuses: dict[str, int] = Field(default_factory=dict)

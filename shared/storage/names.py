@@ -24,6 +24,7 @@ ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
 LEDGERS_PREFIX: Final = "ledgers/"
+REFUSALS_PREFIX: Final = "refusals/"
 REMOVALS_PREFIX: Final = "removals/"
 SECRETS_PREFIX: Final = "secrets/"
 SUCCEEDED_PREFIX: Final = "succeeded/"
@@ -204,6 +205,17 @@ def ledger_of(name: str) -> tuple[str, str]:
     """The destination and the audience of a ledger by the name of its blob."""
     destination_id, _, file = name.removeprefix(LEDGERS_PREFIX).partition("/")
     return destination_id, file.removesuffix(".parquet")
+
+
+def refusals(account: str, audience_id: str) -> str:
+    """Whom Mailchimp has refused for good in an audience, whichever destination sent them."""
+    return f"{REFUSALS_PREFIX}{account}/{audience_id}.parquet"
+
+
+def refusals_of(name: str) -> tuple[str, str]:
+    """The account and the audience of such a blob by its name."""
+    account, _, file = name.removeprefix(REFUSALS_PREFIX).partition("/")
+    return account, file.removesuffix(".parquet")
 
 
 def removal(destination_id: str) -> str:

@@ -28,7 +28,7 @@ class WriteFaults:
         self._left = 0
         self._lock = threading.Lock()
         for documents in containers:
-            for name in ("create", "write", "replace", "upload", "delete"):
+            for name in ("create", "write", "replace", "upload", "upload_over", "delete"):
                 setattr(documents, name, self._faulty(getattr(documents, name)))
 
     def _faulty(self, write: Callable[..., object]) -> Callable[..., object]:

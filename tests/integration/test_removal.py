@@ -23,7 +23,7 @@ from shared.schedule.run_all import start_all
 from shared.secrets.store import SecretNotFound
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
-from tests.integration.engine import AUDIENCE, KEY, TESTER, Engine, people
+from tests.integration.engine import ACCOUNT, AUDIENCE, KEY, TESTER, Engine, people
 from tests.integration.removal_support import (
     Killed,
     Stops,
@@ -94,6 +94,38 @@ def test_nothing_is_left_of_a_destination_that_was_never_set_up(engine: Engine) 
     assert_nothing_is_left(engine, before)
     with pytest.raises(SecretNotFound):
         engine.product.secrets.read("mc-d1-0001")
+
+
+def test_what_is_remembered_of_an_audience_goes_with_its_last_destination(engine: Engine) -> None:
+    engine.write_segment("Readers", [*people(3), {"EMail": "fake@mailinator.com"}])
+    before = everything(engine.connection_string)
+    first, second = destination(engine), destination(engine, id_="d2")
+    assert engine.run(first).books.rejected == 1
+    memory = names.refusals(ACCOUNT, AUDIENCE)
+    assert remove(engine) is None
+    assert engine.product.documents.exists(memory), "it is the other one's too"
+    assert engine.run(second).books.suppressed == 1
+    assert remove(engine, "d2") is None
+    assert not engine.product.documents.exists(memory)
+    assert_nothing_is_left(engine, before)
+
+
+def test_of_two_destinations_of_an_audience_that_go_at_once_neither_keeps_what_is_remembered_for_the_other(
+    engine: Engine,
+) -> None:
+    engine.write_segment("Readers", [*people(3), {"EMail": "fake@mailinator.com"}])
+    before = everything(engine.connection_string)
+    first = destination(engine)
+    destination(engine, id_="d2")
+    engine.run(first)
+    other = another_process(engine)
+    stops = Stops(engine.product.documents)
+    stops.at(6, lambda: remove(other, "d2"))
+    remove(engine)
+    assert stops.reached
+    complete(engine)
+    complete(engine, "d2")
+    assert_nothing_is_left(engine, before)
 
 
 # -- while it exports ----------------------------------------------------------------------------------------------

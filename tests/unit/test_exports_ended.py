@@ -17,6 +17,7 @@ from shared.exports.finish import Finisher, FinishTools
 from shared.exports.messages import ExportMessage
 from shared.exports.model import Export, Problem, Status
 from shared.exports.records import ExportRecords
+from shared.exports.refusals import Refusals
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage.leases import Leases
@@ -68,6 +69,7 @@ def finisher(store: ExportStore) -> Finisher:
         destinations=destinations,
         leases=cast("Leases", FreeLeases()),
         records=ExportRecords(audit),
+        refusals=cast("Refusals", None),
         signals=cast("Signals", NoSignals()),
         now=lambda: END,
     )

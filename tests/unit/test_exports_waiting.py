@@ -11,6 +11,7 @@ import pytest
 
 from shared.exports.model import Export, Status
 from shared.exports.pace import Paces
+from shared.exports.refusals import Refusals
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.sweep import Sweeper, SweepTools
@@ -68,7 +69,10 @@ def swept(store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture) ->
     """What one round of the sweep says of waiting exports."""
     caplog.clear()
     paces = Paces(store.documents, clock, most_lanes=8)
-    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), paces=paces, now=clock)
+    refusals = cast("Refusals", None)  # a sweep forgets nobody
+    tools = SweepTools(
+        store=store, signals=cast("Signals", NoSignals()), paces=paces, refusals=lambda: refusals, now=clock
+    )
     with caplog.at_level(logging.INFO):
         Sweeper(tools, max_connections=8, retention=timedelta(days=30)).sweep()
     lines = [json.loads(record.getMessage()) for record in caplog.records]
