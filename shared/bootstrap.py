@@ -247,6 +247,7 @@ class Product:
         return Sweeper(
             SweepTools(store=self.store, signals=self._signals, now=self._surroundings.now),
             max_connections=self.settings.mailchimp_max_connections,
+            max_wait=timedelta(hours=self.settings.max_wait_hours),
             retention=timedelta(days=self.settings.export_retention_days),
         )
 

@@ -83,6 +83,10 @@ param maxProfilesPerExport int
 @minValue(1)
 param exportRetentionDays int
 
+@description('Hours that an export waits for Mailchimp before it ends as failed.')
+@minValue(1)
+param maxWaitHours int
+
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   name: planName
   location: location
@@ -185,6 +189,7 @@ var productSettings = {
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)
   MAX_PROFILES_PER_EXPORT: string(maxProfilesPerExport)
   EXPORT_RETENTION_DAYS: string(exportRetentionDays)
+  MAX_WAIT_HOURS: string(maxWaitHours)
 }
 
 // Without a role on tables the host must not try to write its diagnostic events there.

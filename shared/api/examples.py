@@ -169,6 +169,7 @@ _EXPORT: Final[dict[str, Any]] = {
     "status": "CompletedWithErrors",
     "ended": True,
     "problem": None,
+    "waiting": None,
     "createdAt": "2026-11-22T06:00:00.214816Z",
     "startedAt": "2026-11-22T06:00:00.918201Z",
     "endedAt": "2026-11-22T06:00:41.530774Z",

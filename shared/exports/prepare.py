@@ -173,14 +173,14 @@ class Preparer:
 
     def _wait(self, message: ExportMessage, error: Unavailable | LookupsBusy) -> Callable[[], None]:
         """Mailchimp is not available: come back later."""
-
         failures = message.failures + 1
         retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        reason = error.reason if isinstance(error, Unavailable) else "lookupsBusy"
         wait = delay_s(failures, self._tools.random(), retry_after_s)
         resume_at = self._tools.now() + timedelta(seconds=wait)
 
         def show(export: Export) -> None:
-            export.problem, export.resume_at = problems.unavailable(), resume_at
+            export.problem, export.resume_at = problems.unavailable(reason), resume_at
 
         self._tools.store.move(message.export_id, Status.WAITING, show)
         return partial(self._come_back, message.export_id, failures, wait)

@@ -21,12 +21,13 @@ from shared.exports.errors import (
     RejectedNotReady,
 )
 from shared.exports.history import ExportFilter, History
-from shared.exports.model import ENDED, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
+from shared.exports.model import ENDED, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
 from shared.exports.records import ExportRecords
 from shared.exports.rejected_header import NONE_REJECTED
 from shared.exports.signals import Signals
 from shared.exports.store import CurrentExport, ExportStore
 from shared.exports.view import ExportView, Progress, view_of
+from shared.exports.waiting import next_try_at
 from shared.people import Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists
@@ -204,7 +205,7 @@ class ExportService:
             members_per_second=round(speed, 1) if speed else None,
             seconds_left=round((plan.members - tally.rows) / speed, 1) if speed and not waits else None,
             batches_done=tally.batches,
-            batches_total=-(-plan.members // MEMBERS_PER_BATCH),
+            batches_total=plan.batches,
         )
         live = export.model_copy(
             update={
@@ -215,7 +216,7 @@ class ExportService:
                 "untagged": tally.untagged,
             }
         )
-        return view_of(live, progress, self._now())
+        return view_of(live, progress, self._now(), next_try_at(self._store, plan) if waits else None)
 
     # -- stop ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from shared.exports.lanes import LaneRest
 from shared.exports.model import Export, Plan, Status
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
+from shared.exports.waiting import end_long_wait
 from shared.storage import names
 
 _GRACE: Final = timedelta(seconds=60)
@@ -36,9 +37,10 @@ class SweepTools:
 class Sweeper:
     """Keeps exports moving, and deletes what has expired."""
 
-    def __init__(self, tools: SweepTools, *, max_connections: int, retention: timedelta) -> None:
+    def __init__(self, tools: SweepTools, *, max_connections: int, max_wait: timedelta, retention: timedelta) -> None:
         self._tools = tools
         self._max_connections = max_connections
+        self._max_wait = max_wait
         self._retention = retention
         self._documents = tools.store.documents
 
@@ -55,6 +57,7 @@ class Sweeper:
 
     def _drive(self, export: Export) -> None:
         self._tell_wait(export)
+        export = end_long_wait(self._tools.store, export, self._max_wait, self._tools.now())
         plan = self._tools.store.plan(export.id)
         if export.ended or (export.stop is not None and plan is None):
             self._tools.signals.finish(export.id)

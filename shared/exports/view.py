@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from shared.exports.model import Books, Export, Problem, SegmentCount, Status
+from shared.exports.waiting import WaitView, wait_of
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
 
@@ -48,6 +49,8 @@ class ExportView(JsonDocument):
     """Whether it has ended: then nothing changes any more."""
     problem: Problem | None = None
     """Why it stopped, waits or was skipped; null while all is well."""
+    waiting: WaitView | None = None
+    """Null unless it waits for Mailchimp."""
     created_at: datetime
     """When it was asked for."""
     started_at: datetime | None = None
@@ -82,13 +85,17 @@ class ExportView(JsonDocument):
     """Members who left a segment and lost its tag."""
 
 
-def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportView:
-    """The view of ``export``; ``seconds`` runs until now while it has not ended."""
+def view_of(
+    export: Export, progress: Progress | None, now: datetime, next_try_at: datetime | None = None
+) -> ExportView:
+    """The view of ``export``; ``seconds`` runs until now while it has not ended. ``next_try_at``: when its lanes try
+    Mailchimp next, if they rest."""
     problem = export.stop.problem if export.stop is not None and not export.ended else export.problem
     return ExportView(
         **export.model_dump(include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem"}),
         ended=export.ended,
         problem=problem,
+        waiting=wait_of(export, next_try_at, now),
         seconds=round(((export.ended_at or now) - export.created_at).total_seconds(), 3),
         progress=progress,
     )

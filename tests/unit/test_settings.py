@@ -87,6 +87,8 @@ def test_storage_must_be_named() -> None:
         ("MAILCHIMP_MAX_CONNECTIONS", "many"),
         ("MAX_PROFILES_PER_EXPORT", "0"),
         ("EXPORT_RETENTION_DAYS", "0"),
+        ("MAX_WAIT_HOURS", "0"),
+        ("MAX_WAIT_HOURS", "721"),
         ("LANE_LEASE_SECONDS", "14"),
         ("LANE_LEASE_SECONDS", "61"),
         ("LANE_TIME_BUDGET_SECONDS", "0"),
