@@ -21,6 +21,7 @@ from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
 from shared.exports.records import ExportRecords
+from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -238,6 +239,7 @@ class Product:
                 now=self._surroundings.now,
             ),
             max_connections=self.settings.mailchimp_max_connections,
+            resumable_for=min(RESUMABLE_FOR, timedelta(days=self.settings.export_retention_days)),
         )
 
     @cached_property

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
-from shared.exports.model import Problem
+from shared.exports.model import Problem, Status
 from shared.mailchimp import MailchimpError
 from shared.segments.errors import SegmentError, SourceChanged, SourceMissing, SourceUnreadable
+
+StopStatus = Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
+
+
+class Impossible(Exception):
+    """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
+
+    def __init__(self, problem: Problem, status: StopStatus = Status.FAILED) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.status: StopStatus = status
 
 
 def from_segment_error(error: SegmentError) -> Problem:
@@ -108,6 +119,38 @@ def consent_withdrawn(by: str | None) -> Problem:
         code="consentWithdrawn",
         message=f"The consent to data privacy and compliance was withdrawn{who}.",
         action="Agree to it again at the destination, then export again.",
+    )
+
+
+def already_resumed(by: str) -> Problem:
+    """Two exports that resume the same one: this one gives way."""
+    return Problem(code="alreadyResumed", message=f"Export '{by}' has resumed it already.", action=None)
+
+
+def newer_sent(newer: str) -> Problem:
+    """Sending what is left would set people back to older data."""
+    return Problem(
+        code="newerExportSent",
+        message=f"Export '{newer}' of this destination is newer and has sent something.",
+        action="Export again: resuming the older one would set people back.",
+    )
+
+
+def target_changed() -> Problem:
+    """The destination leads somewhere else since the export that is to be resumed."""
+    return Problem(
+        code="resumeTargetChanged",
+        message="The destination has another Mailchimp account or audience now than the export that was resumed.",
+        action="Export again. Nothing was sent.",
+    )
+
+
+def remainder_gone() -> Problem:
+    """What is to be sent has been deleted."""
+    return Problem(
+        code="resumeExpired",
+        message="What was left of the export that was resumed is not there any more.",
+        action="Export again. Nothing was sent.",
     )
 
 

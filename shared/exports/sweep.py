@@ -16,6 +16,7 @@ from shared import log
 from shared.exports.history import History
 from shared.exports.lanes import LaneRest
 from shared.exports.model import Export, Plan, Status
+from shared.exports.resume import is_being_resumed
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.waiting import end_long_wait
@@ -108,7 +109,8 @@ class Sweeper:
         """Delete the exports that ended longer ago than the retention, with all they hold; returns how many.
 
         The data go first: what a crash leaves is found again by its export. Keys, counts and the like, which only speed
-        something up or keep something from being done twice, go when they are as old. Audit records stay.
+        something up or keep something from being done twice, go when they are as old. Audit records stay. What an
+        export has not sent goes when it cannot be resumed any more.
         """
         expired = 0
         for export in list(History(self._documents).oldest_first()):
@@ -116,11 +118,21 @@ class Sweeper:
                 self._documents.delete_all(names.run(export.id))
                 self._tools.store.delete(export.id, export.destination_id)
                 expired += 1
+            elif export.resumable_until is not None and self._tools.now() >= export.resumable_until:
+                self._forget_remainder(export.id)
         for prefix in (names.IDEMPOTENCY_PREFIX, names.COUNTS_PREFIX, names.SUCCEEDED_PREFIX):
             for entry in list(self._documents.list(prefix)):
                 if self._is_old(entry.changed_at):
                     self._documents.delete(entry.name)
         return expired
+
+    def _forget_remainder(self, export_id: str) -> None:
+        """Delete what the export has not sent, unless one that resumes it is still going on."""
+        export = self._tools.store.find(export_id)
+        if export is None or is_being_resumed(self._tools.store, export):
+            return
+        self._documents.delete_all(names.all_batches(export_id))
+        self._tools.store.change(export_id, lambda newest: setattr(newest, "resumable_until", None))
 
     def _is_old(self, moment: datetime) -> bool:
         return self._tools.now() - moment > self._retention

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from shared.exports.model import Books, Export, Problem, SegmentCount, Status
+from shared.exports.resume import is_resumable
 from shared.exports.waiting import WaitView, wait_of
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
@@ -57,6 +58,12 @@ class ExportView(JsonDocument):
     """When it began to read the segments."""
     ended_at: datetime | None = None
     """Null while it runs."""
+    resumes: str | None = None
+    """The ID of the export whose rest it sends."""
+    resumed_by: str | None = None
+    """The ID of the export that sends its rest."""
+    resumable_until: datetime | None = None
+    """Until when it can be resumed; null where it cannot be."""
     seconds: float | None = None
     """From `createdAt` to its end, or to now."""
     audience_id: str | None = None
@@ -92,7 +99,10 @@ def view_of(
     Mailchimp next, if they rest."""
     problem = export.stop.problem if export.stop is not None and not export.ended else export.problem
     return ExportView(
-        **export.model_dump(include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem"}),
+        **export.model_dump(
+            include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem", "resumable_until"}
+        ),
+        resumable_until=export.resumable_until if is_resumable(export, now) else None,
         ended=export.ended,
         problem=problem,
         waiting=wait_of(export, next_try_at, now),

@@ -205,6 +205,7 @@ NEEDED = {
     ("get", "/api/exports"): Role.VIEWER,
     ("get", "/api/exports/{exportId}"): Role.VIEWER,
     ("post", "/api/exports/{exportId}/cancel"): Role.CONTRIBUTOR,
+    ("post", "/api/exports/{exportId}/resume"): Role.CONTRIBUTOR,
     ("get", "/api/exports/{exportId}/rejected"): Role.CONTRIBUTOR,
     ("get", "/api/schedule"): Role.VIEWER,
     ("put", "/api/schedule"): Role.ADMINISTRATOR,

@@ -45,6 +45,7 @@ PUBLISHED: Final = {
     "listDestinations": "GET /api/destinations",
     "listExports": "GET /api/exports",
     "listSegments": "GET /api/segments",
+    "resumeExport": "POST /api/exports/{exportId}/resume",
     "removeDestination": "DELETE /api/destinations/{destinationId}",
     "setConsent": "PUT /api/destinations/{destinationId}/consent",
     "setSchedule": "PUT /api/schedule",
