@@ -74,6 +74,11 @@ param exportRetentionDays int = 90
 @maxValue(3650)
 param refusalMemoryDays int = 90
 
+@description('Hours that an export waits for Mailchimp before it ends as failed. It can be resumed then.')
+@minValue(1)
+@maxValue(720)
+param maxWaitHours int = 24
+
 @description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
 @minValue(0)
 @maxValue(146000)
@@ -312,6 +317,7 @@ module functionApp 'modules/functionapp.bicep' = {
     maxProfilesPerExport: maxProfilesPerExport
     exportRetentionDays: exportRetentionDays
     refusalMemoryDays: refusalMemoryDays
+    maxWaitHours: maxWaitHours
   }
   dependsOn: [
     rbac

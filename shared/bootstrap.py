@@ -22,6 +22,7 @@ from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
 from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
+from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
@@ -265,6 +266,7 @@ class Product:
                 now=self._surroundings.now,
             ),
             max_connections=self.settings.mailchimp_max_connections,
+            resumable_for=min(RESUMABLE_FOR, timedelta(days=self.settings.export_retention_days)),
         )
 
     @cached_property
@@ -280,6 +282,7 @@ class Product:
                 now=self._surroundings.now,
             ),
             max_connections=self.settings.mailchimp_max_connections,
+            max_wait=timedelta(hours=self.settings.max_wait_hours),
             retention=timedelta(days=self.settings.export_retention_days),
         )
 

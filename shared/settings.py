@@ -78,6 +78,7 @@ class Settings(BaseModel):
     max_profiles_per_export: int = Field(default=1_000_000, ge=1, alias="MAX_PROFILES_PER_EXPORT")
     export_retention_days: int = Field(default=90, ge=1, le=3650, alias="EXPORT_RETENTION_DAYS")
     refusal_memory_days: int = Field(default=90, ge=1, le=3650, alias="REFUSAL_MEMORY_DAYS")
+    max_wait_hours: int = Field(default=24, ge=1, le=720, alias="MAX_WAIT_HOURS")
     lane_lease_seconds: int = Field(default=30, ge=15, le=60, alias="LANE_LEASE_SECONDS")
     lane_time_budget_seconds: int = Field(default=240, ge=1, le=1500, alias="LANE_TIME_BUDGET_SECONDS")
     auth_enabled: bool = Field(default=False, alias="WEBSITE_AUTH_ENABLED")

@@ -87,6 +87,10 @@ param exportRetentionDays int
 @minValue(1)
 param refusalMemoryDays int
 
+@description('Hours that an export waits for Mailchimp before it ends as failed.')
+@minValue(1)
+param maxWaitHours int
+
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   name: planName
   location: location
@@ -190,6 +194,7 @@ var productSettings = {
   MAX_PROFILES_PER_EXPORT: string(maxProfilesPerExport)
   EXPORT_RETENTION_DAYS: string(exportRetentionDays)
   REFUSAL_MEMORY_DAYS: string(refusalMemoryDays)
+  MAX_WAIT_HOURS: string(maxWaitHours)
 }
 
 // Without a role on tables the host must not try to write its diagnostic events there.

@@ -14,6 +14,7 @@ _ADA: Final = {"id": "7d1f6c52-3a0e-4b8e-9c41-5b2f0e7a9d13", "name": "ada@contos
 _GRACE: Final = {"id": "c2b4e8a0-91d7-4f3e-8a66-0d5e3c7b1f42", "name": "grace@contoso.com"}
 _DESTINATION_ID: Final = "5f0c2a9be1d47836"
 _EXPORT_ID: Final = "20261122T060000214816Z-c41d07b6e53f9a28"
+_RESUMING_ID: Final = "20261123T081502690171Z-0e6fd1935ab7c284"
 
 _DATA_MATCHING: Final = {
     "email": "EMail",
@@ -169,9 +170,13 @@ _EXPORT: Final[dict[str, Any]] = {
     "status": "CompletedWithErrors",
     "ended": True,
     "problem": None,
+    "waiting": None,
     "createdAt": "2026-11-22T06:00:00.214816Z",
     "startedAt": "2026-11-22T06:00:00.918201Z",
     "endedAt": "2026-11-22T06:00:41.530774Z",
+    "resumes": None,
+    "resumedBy": None,
+    "resumableUntil": None,
     "seconds": 41.316,
     "audienceId": "a1b2c3d4e5",
     "segments": [
@@ -322,6 +327,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "ClearedMembers": {"cleared": 1, "sharedWith": _SHARED_WITH},
     "startExport": _QUEUED,
     "cancelExport": _QUEUED | {"problem": _CANCELED},
+    "resumeExport": _QUEUED | {"id": _RESUMING_ID, "resumes": _EXPORT_ID, "sources": _EXPORT["sources"]},
     "StartedExports": {
         "started": [_QUEUED],
         "skipped": [

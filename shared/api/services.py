@@ -45,6 +45,15 @@ class Exports(Protocol):
         idempotency_key: str | None = None,
     ) -> ExportView: ...
 
+    def resume(
+        self,
+        export_id: str,
+        destination: Destination,
+        *,
+        requested_by: Person,
+        idempotency_key: str | None = None,
+    ) -> ExportView: ...
+
     def get(self, export_id: str) -> ExportView: ...
 
     def list(self, wanted: ExportFilter = ..., *, before: str | None = None, top: int = 50) -> list[ExportView]: ...

@@ -12,47 +12,31 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from shared import log
 from shared.destinations.store import DestinationStore
+from shared.exports.closed_books import ClosedBooks, read_closed_books
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BatchResult, Books, Export, LeftOut, Plan, Problem, RejectedRow, Status, Tally
+from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
 from shared.exports.places import Places
 from shared.exports.records import ExportRecords
 from shared.exports.refusals import Outcome, Refusals
 from shared.exports.rejected import write_none_rejected, write_rejected
+from shared.exports.resume import arrived_before, resumable_until
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore, RecordedResult
 from shared.exports.unchanged import remember_success
 from shared.storage import names
-from shared.storage.documents import AlreadyExists, Documents
-from shared.storage.json_documents import JsonDocument
+from shared.storage.documents import AlreadyExists
 from shared.storage.leases import HeldLease, LeaseLost, Leases
 
 _READS_AT_ONCE: Final = 8
 _AT_ONCE: Final = 2
 """Exports whose lists one process writes at a time, like those that it prepares (shared/exports/prepare.py)."""
-
-
-class ClosedBooks(JsonDocument):
-    """What finish found; stored once at ``runs/{id}/books.json``."""
-
-    books: Books
-    tally: Tally
-    rejected_reasons: dict[str, int]
-    retryable: int = 0
-    """Rejected profiles that a later export may send as they are."""
-    left_out: LeftOut | None = None
-    """What keeps the members out whom Mailchimp has refused for good; None where there are none."""
-
-    @property
-    def all_arrived(self) -> bool:
-        """Whether everybody arrived who can: sending the same data again would change nothing."""
-        return not (self.books.not_sent or self.tally.untagged or self.retryable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +55,9 @@ class FinishTools:
 class Finisher:
     """Finishes exports whose lanes have ended, or that never had any."""
 
-    def __init__(self, tools: FinishTools, *, max_connections: int) -> None:
+    def __init__(self, tools: FinishTools, *, max_connections: int, resumable_for: timedelta) -> None:
         self._tools = tools
+        self._resumable_for = resumable_for
         self._max_connections = max_connections
         self._places = Places(_AT_ONCE)
 
@@ -139,9 +124,13 @@ class Finisher:
         if imbalances:
             log.error("export.booksDoNotBalance", export=export_id, equations="; ".join(imbalances))
 
+        ended_at = self._tools.now()
+        kept_until = resumable_until(store, export, plan, books, ended_at, self._resumable_for)
+
         def show(newest: Export) -> None:
             newest.books = books
-            newest.ended_at = self._tools.now()
+            newest.ended_at = ended_at
+            newest.resumable_until = None if imbalances else kept_until
             newest.problem = export.stop.problem if export.stop else None
             if imbalances:
                 newest.problem = _unbalanced(imbalances)
@@ -154,7 +143,8 @@ class Finisher:
         untagged = closed.tally.untagged if closed else 0
         status = _last_status(export, books, untagged, balanced=not imbalances)
         succeeded = status in {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS}
-        if closed is not None and closed.all_arrived and succeeded and self._is_there(export.destination_id):
+        all_arrived = closed is not None and closed.all_arrived and arrived_before(store, export)
+        if closed is not None and all_arrived and succeeded and self._is_there(export.destination_id):
             remember_success(store, export, closed.left_out)
         ended = store.move(export_id, status, show)
         if ended is not None:
@@ -163,13 +153,14 @@ class Finisher:
 
     def _books(self, export: Export, plan: Plan, lease: HeldLease) -> ClosedBooks:
         store = self._tools.store
-        known = self._closed(plan.export_id)
-        if known is not None:
-            return known
+        found = read_closed_books(store.documents, plan.export_id)
+        if found is not None:
+            return found
         results = list(store.recorded(plan.export_id))
         tally = Tally()
         for result in results:
             tally.add(result.tally)
+        sent = [result.batch for result in results]
         rejected = self._rejected([result for result in results if result.tally.rejected])
         left_out = None
         with self._places.take(lease.check), tempfile.TemporaryDirectory(prefix="finish-") as folder:
@@ -178,7 +169,6 @@ class Finisher:
             store.documents.download(names.members(plan.export_id, plan.attempt), members)
             write_rejected(store.documents, export, plan, rejected, members, work_dir)
             if self._is_there(plan.destination_id):
-                sent = [result.batch for result in results]
                 write_ledger(store.documents, plan, sent, rejected, members, work_dir)
                 outcome = Outcome(members, sent, rejected, export.sending_at or self._tools.now())
                 left_out = self._tools.refusals.fold_in(plan, outcome)
@@ -188,15 +178,12 @@ class Finisher:
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
             retryable=sum(row.retryable for _, row in rejected),
             left_out=left_out,
+            batches=sorted(sent),
         )
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
             return closed
-        return self._closed(plan.export_id) or closed
-
-    def _closed(self, export_id: str) -> ClosedBooks | None:
-        found = self._tools.store.documents.read(names.books(export_id))
-        return ClosedBooks.from_bytes(found.data) if found else None
+        return read_closed_books(store.documents, plan.export_id) or closed
 
     def _is_there(self, destination_id: str) -> bool:
         """Whether the destination is to keep a ledger. One that is being removed is: the removal waits for this export
@@ -215,15 +202,17 @@ class Finisher:
         return [(result.batch, row) for result in opened for row in result.rejected]
 
     def _clean_up(self, export: Export, plan: Plan | None) -> None:
-        """Put its end on record, delete the prepared bodies (they hold profiles), and take the export off the lists of
-        what is going on."""
+        """Put its end on record, delete the prepared bodies (they hold profiles) unless it can be resumed, and take the
+        export off the lists of what is going on."""
         self._tools.records.ended(export)
         documents = self._tools.store.documents
         if plan is not None:
             documents.delete(names.open_export(plan.account_id, plan.export_id))
-        _delete_bodies(documents, export.id)
         found = self._tools.destinations.find(export.destination_id)
-        if found is None or found.destination.removal is not None:
+        is_there = found is not None and found.destination.removal is None
+        if not is_there or plan is None or export.resumable_until is None:
+            documents.delete_all(names.all_batches(export.id))
+        if not is_there:
             self._tools.signals.removal(export.destination_id)  # it waits for this, or went without knowing of it
         documents.delete(names.active(export.id))
 
@@ -242,10 +231,6 @@ def _log_end(export: Export) -> None:
         calls=export.calls,
         **export.books.model_dump(by_alias=True),
     )
-
-
-def _delete_bodies(documents: Documents, export_id: str) -> None:
-    documents.delete_all(f"{names.run(export_id)}batches/")
 
 
 def _last_status(export: Export, books: Books, untagged: int, *, balanced: bool) -> Status:

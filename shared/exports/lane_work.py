@@ -341,7 +341,7 @@ class _Shown:
         log.warning("mailchimp.unavailable", export=self._export_id, reason=reason)
 
         def show(export: Export) -> None:
-            export.problem = unavailable()
+            export.problem = unavailable(reason)
 
         self._store.move(self._export_id, Status.WAITING, show)
 

@@ -215,6 +215,14 @@ class Export(JsonDocument):
     resume_at: datetime | None = None
     """While preparing waits for Mailchimp: when its next message comes."""
     ended_at: datetime | None = None
+    resumes: str | None = None
+    """The ID of the export that it resumes."""
+    continues: str | None = None
+    """The ID of the export whose plan it goes on with; None where it reads the segments."""
+    resumed_by: str | None = None
+    """The ID of the export that resumes it."""
+    resumable_until: datetime | None = None
+    """Until when what it has not sent is kept; None where nothing is left, or it has been deleted."""
     account_id: str | None = None
     audience_id: str | None = None
     configuration: str | None = None

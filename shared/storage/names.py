@@ -121,8 +121,13 @@ def plan(export_id: str) -> str:
     return f"{run(export_id)}plan.json"
 
 
+def all_batches(export_id: str) -> str:
+    """The prepared bodies; deleted at the end of the export, or when it cannot be resumed any more."""
+    return f"{run(export_id)}batches/"
+
+
 def batches(export_id: str, attempt: str) -> str:
-    return f"{run(export_id)}batches/{attempt}/"
+    return f"{all_batches(export_id)}{attempt}/"
 
 
 def pack(export_id: str, attempt: str, lane: int, number: int) -> str:

@@ -220,11 +220,29 @@ class HurriedSleep:
         time.sleep(seconds / 50)
 
 
+class MovedClock:
+    """The time of day, as much later as a test wants it to be."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def go_on(self, **time: float) -> None:
+        self._ahead += timedelta(**time)
+
+
 def build_engine(connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
     """An engine on a storage account of its own; ``settings`` by their names.
 
     It has exported to the Mailchimp account before, so all lanes are open.
     """
+    return build_engine_at(MovedClock(), connection_string, sandbox, **settings)
+
+
+def build_engine_at(clock: MovedClock, connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
+    """As ``build_engine``, where it is as late as ``clock`` says."""
     environment = {
         "AzureWebJobsStorage": connection_string,
         "MAILCHIMP_API_URL": sandbox.address,
@@ -233,7 +251,8 @@ def build_engine(connection_string: str, sandbox: SandboxControl, **settings: st
         "LANE_LEASE_SECONDS": "15",
         **settings,
     }
-    product = bootstrap(read_settings(environment), Surroundings(sleep=HurriedSleep(), random=lambda: 0.5))
+    surroundings = Surroundings(now=clock, sleep=HurriedSleep(), random=lambda: 0.5)
+    product = bootstrap(read_settings(environment), surroundings)
     product.ensure_storage()
     engine = Engine(product, sandbox, connection_string)
     if not product.documents.exists(names.pace(ACCOUNT)):

@@ -17,6 +17,7 @@ from shared.destinations.errors import DestinationNotFound
 from shared.destinations.model import Destination
 from shared.destinations.view import view_of
 from shared.exports.errors import ExportError
+from shared.exports.history import ExportFilter
 from shared.exports.model import Status
 from shared.people import SCHEDULE
 from shared.schedule.run_all import start_all
@@ -283,10 +284,18 @@ def ways_to_start(engine: Engine, made: Destination) -> list[Callable[[], object
         lambda: start_all(
             [made], engine.product.exports, trigger="scheduled", requested_by=SCHEDULE, idempotency_key="s"
         ),
+        partial(resume, engine, made),
     ]
 
 
-@pytest.mark.parametrize("way", [0, 1], ids=["on demand", "scheduled"])
+def resume(engine: Engine, made: Destination) -> None:
+    """Go on with an export that was canceled before it was prepared, if there is one."""
+    canceled = ExportFilter(destination_id=made.id, statuses=frozenset({Status.CANCELED}))
+    for earlier in engine.product.exports.list(canceled):
+        engine.product.exports.resume(earlier.id, made, requested_by=TESTER, idempotency_key="r")
+
+
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["on demand", "scheduled", "resumed"])
 def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_survive(engine: Engine, way: int) -> None:
     """The whole removal happens between any two steps of the start, which knows the destination as it was before."""
     engine.write_segment("Readers", people(10))
@@ -294,6 +303,9 @@ def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_surviv
     other, stops = another_process(engine), Stops(engine.product.documents)
     for number in count(1):
         made = destination(engine, id_=f"d{number}")
+        if way == 2:
+            engine.product.exports.cancel(engine.start(made), TESTER)
+            handle(engine, FINISH_QUEUE)
         stops.at(number, partial(remove, other, made.id))
         with suppress(ExportError):
             ways_to_start(engine, made)[way]()

@@ -19,7 +19,14 @@ from shared.destinations.removal import Removals
 from shared.destinations.requests import ConsentRequest, DestinationPatch
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore, StoredDestination
-from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
+from shared.exports.errors import (
+    AlreadyResumed,
+    DestinationNotReady,
+    ExportEnded,
+    ExportNotEnded,
+    ExportNotFound,
+    ExportRunning,
+)
 from shared.exports.history import ExportFilter
 from shared.exports.model import ENDED, Books, Problem, Status
 from shared.exports.refusal_table import Refusal
@@ -256,6 +263,24 @@ class FakeExports:
             books=Books(),
         )
         return self.views[export_id]
+
+    def resume(
+        self,
+        export_id: str,
+        destination: Destination,
+        *,
+        requested_by: Person,
+        idempotency_key: str | None = None,
+    ) -> ExportView:
+        if not self.get(export_id).ended:
+            raise ExportNotEnded(export_id)
+        if (resumed_by := self.views[export_id].resumed_by) is not None:
+            raise AlreadyResumed(export_id, resumed_by)
+        key = f"resume/{export_id}/{idempotency_key}" if idempotency_key is not None else None
+        view = self.start(destination, trigger="onDemand", requested_by=requested_by, idempotency_key=key)
+        self.views[export_id] = self.views[export_id].model_copy(update={"resumed_by": view.id})
+        self.views[view.id] = view.model_copy(update={"resumes": export_id})
+        return self.views[view.id]
 
     def end(self, export_id: str, status: Status = Status.SUCCESSFUL) -> None:
         assert status in ENDED

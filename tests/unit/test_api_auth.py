@@ -205,6 +205,7 @@ NEEDED = {
     ("get", "/api/exports"): Role.VIEWER,
     ("get", "/api/exports/{exportId}"): Role.VIEWER,
     ("post", "/api/exports/{exportId}/cancel"): Role.CONTRIBUTOR,
+    ("post", "/api/exports/{exportId}/resume"): Role.CONTRIBUTOR,
     ("get", "/api/exports/{exportId}/rejected"): Role.CONTRIBUTOR,
     ("get", "/api/destinations/{destinationId}/suppressed"): Role.CONTRIBUTOR,
     ("post", "/api/destinations/{destinationId}/suppressed/clear"): Role.CONTRIBUTOR,

@@ -18,6 +18,7 @@ from shared.exports.messages import ExportMessage
 from shared.exports.model import Export, Problem, Status
 from shared.exports.records import ExportRecords
 from shared.exports.refusals import Refusals
+from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage.leases import Leases
@@ -73,7 +74,7 @@ def finisher(store: ExportStore) -> Finisher:
         signals=cast("Signals", NoSignals()),
         now=lambda: END,
     )
-    return Finisher(tools, max_connections=8)
+    return Finisher(tools, max_connections=8, resumable_for=RESUMABLE_FOR)
 
 
 def ended(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:

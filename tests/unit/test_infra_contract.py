@@ -104,6 +104,7 @@ def test_defaults_of_the_templates_are_those_of_the_app() -> None:
         "MAX_PROFILES_PER_EXPORT",
         "EXPORT_RETENTION_DAYS",
         "REFUSAL_MEMORY_DAYS",
+        "MAX_WAIT_HOURS",
     }
     assert shared_names == {name: str(defaults[name]) for name in shared_names}
 
@@ -116,11 +117,11 @@ def test_limits_of_the_templates_are_those_of_the_app() -> None:
     for parameter, name in (
         ("exportRetentionDays", "export_retention_days"),
         ("refusalMemoryDays", "refusal_memory_days"),
+        ("maxWaitHours", "max_wait_hours"),
     ):
-        days = parameters[parameter].decorators
-        field = settings.Settings.model_fields[name]
+        given, field = parameters[parameter].decorators, settings.Settings.model_fields[name]
         limits = {bound: getattr(one, bound) for one in field.metadata for bound in ("ge", "le") if hasattr(one, bound)}
-        assert (days["minValue"], days["maxValue"]) == (limits["ge"], limits["le"])
+        assert (given["minValue"], given["maxValue"]) == (limits["ge"], limits["le"])
 
 
 def items_of(expression: Value) -> list[str]:

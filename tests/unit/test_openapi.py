@@ -47,6 +47,7 @@ PUBLISHED: Final = {
     "listExports": "GET /api/exports",
     "listSegments": "GET /api/segments",
     "listSuppressedMembers": "GET /api/destinations/{destinationId}/suppressed",
+    "resumeExport": "POST /api/exports/{exportId}/resume",
     "removeDestination": "DELETE /api/destinations/{destinationId}",
     "setConsent": "PUT /api/destinations/{destinationId}/consent",
     "setSchedule": "PUT /api/schedule",

@@ -89,6 +89,8 @@ def test_storage_must_be_named() -> None:
         ("EXPORT_RETENTION_DAYS", "0"),
         ("REFUSAL_MEMORY_DAYS", "0"),
         ("REFUSAL_MEMORY_DAYS", "3651"),
+        ("MAX_WAIT_HOURS", "0"),
+        ("MAX_WAIT_HOURS", "721"),
         ("LANE_LEASE_SECONDS", "14"),
         ("LANE_LEASE_SECONDS", "61"),
         ("LANE_TIME_BUDGET_SECONDS", "0"),

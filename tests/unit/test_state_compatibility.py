@@ -17,7 +17,7 @@ from shared.audit.model import AuditRecord
 from shared.destinations.authorization import Authorization
 from shared.destinations.loose_secrets import LooseSecret
 from shared.destinations.model import Destination
-from shared.exports.finish import ClosedBooks
+from shared.exports.closed_books import ClosedBooks
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.exports.model import BatchResult, Export, Plan
 from shared.exports.refusals import MemoryNote
