@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import azure.functions as func
 
+from shared import trace
 from shared.bootstrap import bootstrap
-from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage, read_message
+from shared.exports.arrivals import arrived
+from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage
 from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
@@ -32,53 +34,61 @@ async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.Ht
 
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
-def prepare(message: func.QueueMessage) -> None:
-    product.preparer.prepare(read_message(ExportMessage, message.get_body()))
+def prepare(message: func.QueueMessage, context: func.Context) -> None:
+    with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        product.preparer.prepare(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=LANES_QUEUE, connection=STORAGE)
-def lanes(message: func.QueueMessage) -> None:
-    product.lanes.wake(read_message(WakeMessage, message.get_body()))
+def lanes(message: func.QueueMessage, context: func.Context) -> None:
+    with arrived(WakeMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        product.lanes.wake(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=FINISH_QUEUE, connection=STORAGE)
-def finish(message: func.QueueMessage) -> None:
-    product.finisher.finish(read_message(ExportMessage, message.get_body()))
+def finish(message: func.QueueMessage, context: func.Context) -> None:
+    with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        product.finisher.finish(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=REMOVALS_QUEUE, connection=STORAGE)
-def removals(message: func.QueueMessage) -> None:
-    product.untagger.go_on(read_message(RemovalMessage, message.get_body()))
+def removals(message: func.QueueMessage, context: func.Context) -> None:
+    with arrived(RemovalMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        product.untagger.go_on(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
-def prepare_poison(message: func.QueueMessage) -> None:
+def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.prepare(read_message(ExportMessage, message.get_body()))
+        with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+            product.poison.prepare(found)
     except MessageInvalid:
         error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
-def lanes_poison(message: func.QueueMessage) -> None:
+def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.wake(read_message(WakeMessage, message.get_body()))
+        with arrived(WakeMessage, message.get_body(), context.trace_context.trace_parent) as found:
+            product.poison.wake(found)
     except MessageInvalid:
         error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
-def finish_poison(message: func.QueueMessage) -> None:
+def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.finish(read_message(ExportMessage, message.get_body()))
+        with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+            product.poison.finish(found)
     except MessageInvalid:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
-def removals_poison(message: func.QueueMessage) -> None:
+def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.removal(read_message(RemovalMessage, message.get_body()))
+        with arrived(RemovalMessage, message.get_body(), context.trace_context.trace_parent) as found:
+            product.poison.removal(found)
     except MessageInvalid:
         error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)
 
@@ -92,8 +102,9 @@ def sweep(timer: func.TimerRequest) -> None:
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
-def schedule(timer: func.TimerRequest) -> None:
-    product.schedule.run(datetime.now(UTC))
+def schedule(timer: func.TimerRequest, context: func.Context) -> None:
+    with trace.going_on(context.trace_context.trace_parent):
+        product.schedule.run(datetime.now(UTC))
     event("schedule.tick")
 
 

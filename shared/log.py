@@ -6,6 +6,8 @@ import json
 import logging
 from typing import Final
 
+from shared import trace
+
 _logger: Final = logging.getLogger("segments_to_mailchimp")
 
 Value = str | int | float | bool | None
@@ -14,7 +16,9 @@ Value = str | int | float | bool | None
 def event(name: str, /, *, level: int = logging.INFO, **fields: Value) -> None:
     """Log event ``name`` (area.whatHappened) with ``fields``; names are camelCase in the line."""
     if _logger.isEnabledFor(level):
-        _logger.log(level, "%s", json.dumps({"event": name, **fields}, ensure_ascii=False))
+        found = trace.trace_id()
+        line = {"event": name, **fields, **({"traceId": found} if found else {})}
+        _logger.log(level, "%s", json.dumps(line, ensure_ascii=False))
 
 
 def warning(name: str, /, **fields: Value) -> None:

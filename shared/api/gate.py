@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import log
+from shared import log, trace
 from shared.api.auth import LOCAL_USER, PRINCIPAL_HEADER, Principal, read_principal
 from shared.api.body import SAFE_METHODS, CallerGone, read_body, refuse_body, replay
 from shared.api.cors import Cors
@@ -53,8 +53,14 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request_id = str(scope.get("azure_functions.invocation_id") or self._new_id())
-        origin = Headers(scope=scope).get("origin")
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
         answer = _Answer(send, request_id, lambda headers: self._cors.add_to(headers, origin))
+        platform = getattr(scope.get("azure_functions.trace_context"), "trace_parent", None)
+        with trace.going_on(headers.get("traceparent"), platform):
+            await self._answer(scope, receive, answer, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:
             await self._pass(scope, receive, answer)
         except CallerGone:

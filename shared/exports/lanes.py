@@ -24,7 +24,7 @@ from typing import Final
 
 from azure.storage.blob import BlobClient
 
-from shared import log
+from shared import log, trace
 from shared.exports.backoff import Backoff, MustPause
 from shared.exports.messages import WakeMessage
 from shared.exports.model import Export, Plan, Status, Tally
@@ -226,18 +226,23 @@ class _Invocation:
                 return _Left.IDLE
             share = self._shares[0]
             self._shares.rotate(-1)
-            try:
-                self._send_next(share)
-            except _StopRequested:
-                self._end(share)
-            except SignInRefused as refusal:
-                if not self._signed_in_anew(share):
-                    secret_name = self._secret_name(share.plan)
-                    self._tools.sign_ins.refused(share.plan.destination_id, secret_name, refusal.message)
-                    self._stop_export(share, refusal)
-            except MailchimpError as error:
-                self._stop_export(share, error)
+            with trace.going_on(share.plan.traceparent, trace.current()):
+                self._take_turn(share)
         return _Left.BUDGET_USED
+
+    def _take_turn(self, share: _Share) -> None:
+        """Send one batch of the export, or end the lane's part in it."""
+        try:
+            self._send_next(share)
+        except _StopRequested:
+            self._end(share)
+        except SignInRefused as refusal:
+            if not self._signed_in_anew(share):
+                secret_name = self._secret_name(share.plan)
+                self._tools.sign_ins.refused(share.plan.destination_id, secret_name, refusal.message)
+                self._stop_export(share, refusal)
+        except MailchimpError as error:
+            self._stop_export(share, error)
 
     # -- work ----------------------------------------------------------------------------------------------------
 

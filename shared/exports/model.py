@@ -14,6 +14,7 @@ from pydantic import Field
 from shared.people import Person
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
+from shared.trace import Traceparent
 
 MEMBERS_PER_BATCH: Final = 500
 """Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
@@ -198,6 +199,8 @@ class Export(JsonDocument):
     problem: Problem | None = None
     stop: Stop | None = None
     created_at: datetime
+    traceparent: Traceparent = None
+    """The trace of the call that started it."""
     started_at: datetime | None = None
     sending_at: datetime | None = None
     waiting_since: datetime | None = None
@@ -251,6 +254,8 @@ class Plan(JsonDocument):
     attempt: str
     """Which delivery of the prepare message wrote the bodies."""
     configuration: str | None = None
+    traceparent: Traceparent = None
+    """The export's."""
     lanes: tuple[int, ...]
     members: int
     """Members to send; the books' members less those that are suppressed."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 from zlib import crc32
 
-from shared import log
+from shared import log, trace
 from shared.destinations.model import AddressMatching, DataMatching, Destination, MemberStatus
 from shared.destinations.store import DestinationStore
 from shared.exports import fingerprints, problems
@@ -381,6 +381,7 @@ class Preparer:
             secret_name=sign_in.secret_name,
             attempt=attempt,
             configuration=fingerprints.of_configuration(destination),
+            traceparent=trace.current(),
             lanes=tuple(lanes),
             members=members,
             batches=batches,

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from shared import log
+from shared import log, trace
 from shared.destinations.model import Destination
 from shared.exports.errors import (
     DestinationNotReady,
@@ -133,6 +133,7 @@ class ExportService:
             requested_by=requested_by.name,
             requested_by_id=requested_by.id,
             created_at=time_of(export_id),
+            traceparent=trace.current(),
         )
 
     def _reserved(self, destination_id: str, idempotency_key: str | None) -> str | None:
@@ -238,7 +239,8 @@ class ExportService:
         asked = self._store.request_stop(export_id, stop)
         if asked is not None:
             self._records.cancel_requested(asked)
-        self._signals.finish(export_id)  # an export that is not being sent ends at once; else the last lane ends it
+        with trace.going_on(asked.traceparent if asked else None, trace.current()):
+            self._signals.finish(export_id)  # one that is not being sent ends at once; else the last lane ends it
         log.event("export.stopRequested", export=export_id, code=problem.code)
 
     # -- erase ---------------------------------------------------------------------------------------------------

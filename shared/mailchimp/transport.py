@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import requests
 import urllib3
 
+from shared import trace
 from shared.mailchimp.api_root import require_address
 from shared.mailchimp.errors import ReplyUnusable, RequestInvalid, Unavailable
 
@@ -81,11 +82,12 @@ class Transport:
 
         Raises Unavailable: no reply, or not the whole of it. RequestInvalid: the request cannot even be written.
         """
+        own = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+        if (traceparent := trace.current()) is not None:
+            own["traceparent"] = traceparent
         try:
             url = self.root + path + ("?" + urlencode(query) if query else "")
-            request = requests.Request(
-                method, url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers}, data=body
-            ).prepare()
+            request = requests.Request(method, url, headers={**own, **headers}, data=body).prepare()
         except (requests.RequestException, ValueError):
             failure: RequestInvalid | Unavailable = RequestInvalid(
                 f"The request for {doing} cannot be written.", action="Report this as a defect of the product."

@@ -31,6 +31,7 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
+from shared.exports.arrivals import arrived
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.view import ExportView
@@ -149,13 +150,17 @@ class Engine:
 
     def invoke(self, queue: str, body: bytes) -> None:
         if queue == PREPARE_QUEUE:
-            self.product.preparer.prepare(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body) as export:
+                self.product.preparer.prepare(export)
         elif queue == LANES_QUEUE:
-            self.product.lanes.wake(read_message(WakeMessage, body))
+            with arrived(WakeMessage, body) as wake:
+                self.product.lanes.wake(wake)
         elif queue == FINISH_QUEUE:
-            self.product.finisher.finish(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body) as export:
+                self.product.finisher.finish(export)
         elif queue == REMOVALS_QUEUE:
-            self.product.untagger.go_on(read_message(RemovalMessage, body))
+            with arrived(RemovalMessage, body) as removal:
+                self.product.untagger.go_on(removal)
 
     def poison(self, queue: str, message: QueueMessage) -> None:
         """What becomes of a message that failed too often."""
