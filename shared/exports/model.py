@@ -203,6 +203,7 @@ class Export(JsonDocument):
     """The trace of the call that started it."""
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    finishing_at: datetime | None = None
     waiting_since: datetime | None = None
     """Since when Mailchimp has been unavailable for this export; None once something was sent, or the end began."""
     resume_at: datetime | None = None

@@ -12,6 +12,7 @@ from typing import Final
 
 from shared import log, trace
 from shared.destinations.model import Destination
+from shared.exports import workflow
 from shared.exports.errors import (
     DestinationNotReady,
     ExportEnded,
@@ -122,6 +123,7 @@ class ExportService:
             self._records.ended(stored)
             self._store.documents.delete(names.active(export_id))
             log.event("export.skipped", export=export_id, destination=destination.id, code=problem.code)
+            workflow.tell_completed(stored)
         return self._view(stored)
 
     def _new_export(self, destination: Destination, trigger: Trigger, requested_by: Person, export_id: str) -> Export:
