@@ -5,20 +5,25 @@ from datetime import UTC, datetime
 
 import azure.functions as func
 
-from shared import trace
+from shared import telemetry, trace
 from shared.bootstrap import bootstrap
-from shared.exports.arrivals import arrived
+from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage
 from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
 
 product = bootstrap(read_settings(os.environ))
+telemetry.start(product.settings)
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]
 
 STORAGE = "AzureWebJobsStorage"
+
+
+def delivery(queue: str, message: func.QueueMessage, context: func.Context) -> Delivery:
+    return Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
 
 
 # What func.AsgiFunctionApp makes, but for requests that the adapter cannot read, such as GET /api/%ff: they fail before
@@ -35,32 +40,32 @@ async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.Ht
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
 def prepare(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+    with arrived(ExportMessage, message.get_body(), delivery(PREPARE_QUEUE, message, context)) as found:
         product.preparer.prepare(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=LANES_QUEUE, connection=STORAGE)
 def lanes(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(WakeMessage, message.get_body(), context.trace_context.trace_parent) as found:
+    with arrived(WakeMessage, message.get_body(), delivery(LANES_QUEUE, message, context)) as found:
         product.lanes.wake(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=FINISH_QUEUE, connection=STORAGE)
 def finish(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+    with arrived(ExportMessage, message.get_body(), delivery(FINISH_QUEUE, message, context)) as found:
         product.finisher.finish(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=REMOVALS_QUEUE, connection=STORAGE)
 def removals(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(RemovalMessage, message.get_body(), context.trace_context.trace_parent) as found:
+    with arrived(RemovalMessage, message.get_body(), delivery(REMOVALS_QUEUE, message, context)) as found:
         product.untagger.go_on(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
 def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        with arrived(ExportMessage, message.get_body(), delivery(poison(PREPARE_QUEUE), message, context)) as found:
             product.poison.prepare(found)
     except MessageInvalid:
         error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
@@ -69,7 +74,7 @@ def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
 def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(WakeMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        with arrived(WakeMessage, message.get_body(), delivery(poison(LANES_QUEUE), message, context)) as found:
             product.poison.wake(found)
     except MessageInvalid:
         error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
@@ -78,7 +83,7 @@ def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
 def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(ExportMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        with arrived(ExportMessage, message.get_body(), delivery(poison(FINISH_QUEUE), message, context)) as found:
             product.poison.finish(found)
     except MessageInvalid:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
@@ -87,7 +92,7 @@ def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
 def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(RemovalMessage, message.get_body(), context.trace_context.trace_parent) as found:
+        with arrived(RemovalMessage, message.get_body(), delivery(poison(REMOVALS_QUEUE), message, context)) as found:
             product.poison.removal(found)
     except MessageInvalid:
         error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)

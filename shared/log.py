@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared import trace
@@ -11,9 +12,10 @@ from shared import trace
 _logger: Final = logging.getLogger("segments_to_mailchimp")
 
 Value = str | int | float | bool | None
+Values = Value | Sequence[Mapping[str, Value]]
 
 
-def event(name: str, /, *, level: int = logging.INFO, **fields: Value) -> None:
+def event(name: str, /, *, level: int = logging.INFO, **fields: Values) -> None:
     """Log event ``name`` (area.whatHappened) with ``fields``; names are camelCase in the line."""
     if _logger.isEnabledFor(level):
         found = trace.trace_id()

@@ -24,7 +24,7 @@ from typing import Final
 
 from azure.storage.blob import BlobClient
 
-from shared import log, trace
+from shared import log, telemetry, trace
 from shared.exports.backoff import Backoff, MustPause
 from shared.exports.messages import WakeMessage
 from shared.exports.model import Export, Plan, Status, Tally
@@ -270,6 +270,7 @@ class _Invocation:
         body = self._body(share, batch)
         with self._sending(share) as sender:
             result = sender.send(batch, share.lane, body)
+        telemetry.measure(telemetry.BATCH_DURATION, (result.ended_at - result.sent_at).total_seconds())
         self._tools.store.record(share.export_id, result)
         share.pending.popleft()
         share.tally.add(result.tally())

@@ -19,10 +19,12 @@ class MessageInvalid(ValueError):
 
 
 class Message(JsonDocument):
-    """What every message has: its version, and the trace that it goes on with, which older versions do not send."""
+    """What every message has: its version, the trace that it goes on with, and how long it was to be hidden. Messages
+    of older versions have the version only."""
 
     v: Literal[1] = 1
     traceparent: Traceparent = None
+    delay_seconds: Annotated[float, Field(ge=0)] = 0
 
 
 class ExportMessage(Message):

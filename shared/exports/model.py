@@ -113,6 +113,12 @@ class Books(JsonDocument):
     rejected: int = 0
     """Refused by Mailchimp, with a reason each."""
 
+    def outcomes(self) -> dict[str, int]:
+        """The rows read by the column in which they ended, as far as there are any; those that are handed over by what
+        Mailchimp answered."""
+        columns = self.model_dump(by_alias=True, exclude={"rows_read", "members", "sent"})
+        return {name: profiles for name, profiles in columns.items() if profiles}
+
     def imbalances(self) -> list[str]:
         """The equations that do not hold, written out; empty when the books balance."""
         sums = {

@@ -36,5 +36,5 @@ class Signals:
             self.wake(account_id, lane)
 
     def _send(self, queue: str, message: Message, delay_s: float = 0) -> None:
-        message.traceparent = trace.current()
+        message.traceparent, message.delay_seconds = trace.current(), max(round(delay_s, 1), 0.0)
         self._queues.send(queue, message.model_dump(by_alias=True, exclude_none=True), delay_s)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared import trace
+from shared import telemetry, trace
 from shared.exports import workflow
 from shared.exports.history import metadata_of
 from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
@@ -103,6 +103,9 @@ class ExportStore:
         if before is not None and after is not None and before.status is not after.status:
             with trace.going_on(after.traceparent, trace.current()):
                 workflow.tell(before, after, self._clock())
+            if before.waiting_since is not None and after.waiting_since is None:
+                waited = self._clock() - before.waiting_since
+                telemetry.measure(telemetry.WAIT_DURATION, waited.total_seconds())
         return after
 
     def move(self, export_id: str, to: Status, also: Callable[[Export], None] | None = None) -> Export | None:

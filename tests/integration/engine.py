@@ -31,7 +31,7 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
-from shared.exports.arrivals import arrived
+from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.view import ExportView
@@ -149,17 +149,18 @@ class Engine:
         self._queues.get_queue_client(queue).delete_message(message)
 
     def invoke(self, queue: str, body: bytes) -> None:
+        delivery = Delivery(queue, None, datetime.now(UTC))
         if queue == PREPARE_QUEUE:
-            with arrived(ExportMessage, body) as export:
+            with arrived(ExportMessage, body, delivery) as export:
                 self.product.preparer.prepare(export)
         elif queue == LANES_QUEUE:
-            with arrived(WakeMessage, body) as wake:
+            with arrived(WakeMessage, body, delivery) as wake:
                 self.product.lanes.wake(wake)
         elif queue == FINISH_QUEUE:
-            with arrived(ExportMessage, body) as export:
+            with arrived(ExportMessage, body, delivery) as export:
                 self.product.finisher.finish(export)
         elif queue == REMOVALS_QUEUE:
-            with arrived(RemovalMessage, body) as removal:
+            with arrived(RemovalMessage, body, delivery) as removal:
                 self.product.untagger.go_on(removal)
 
     def poison(self, queue: str, message: QueueMessage) -> None:
