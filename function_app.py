@@ -1,14 +1,18 @@
 """The triggers of the app and nothing else: each decodes, calls shared/, encodes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import azure.functions as func
 
 from shared import telemetry, trace
 from shared.bootstrap import bootstrap
 from shared.exports.arrivals import Delivery, arrived
-from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage
+from shared.exports.messages import ExportMessage, Message, MessageInvalid, RemovalMessage, WakeMessage
+from shared.failures import failing_quietly
 from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
@@ -20,10 +24,14 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]
 
 STORAGE = "AzureWebJobsStorage"
+Work = TypeVar("Work", bound=Message)
 
 
-def delivery(queue: str, message: func.QueueMessage, context: func.Context) -> Delivery:
-    return Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
+@contextmanager
+def work(kind: type[Work], queue: str, message: func.QueueMessage, context: func.Context) -> Iterator[Work]:
+    delivery = Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
+    with arrived(kind, message.get_body(), delivery) as found, failing_quietly():
+        yield found
 
 
 # What func.AsgiFunctionApp makes, but for requests that the adapter cannot read, such as GET /api/%ff: they fail before
@@ -40,32 +48,32 @@ async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.Ht
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
 def prepare(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(ExportMessage, message.get_body(), delivery(PREPARE_QUEUE, message, context)) as found:
+    with work(ExportMessage, PREPARE_QUEUE, message, context) as found:
         product.preparer.prepare(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=LANES_QUEUE, connection=STORAGE)
 def lanes(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(WakeMessage, message.get_body(), delivery(LANES_QUEUE, message, context)) as found:
+    with work(WakeMessage, LANES_QUEUE, message, context) as found:
         product.lanes.wake(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=FINISH_QUEUE, connection=STORAGE)
 def finish(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(ExportMessage, message.get_body(), delivery(FINISH_QUEUE, message, context)) as found:
+    with work(ExportMessage, FINISH_QUEUE, message, context) as found:
         product.finisher.finish(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=REMOVALS_QUEUE, connection=STORAGE)
 def removals(message: func.QueueMessage, context: func.Context) -> None:
-    with arrived(RemovalMessage, message.get_body(), delivery(REMOVALS_QUEUE, message, context)) as found:
+    with work(RemovalMessage, REMOVALS_QUEUE, message, context) as found:
         product.untagger.go_on(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
 def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(ExportMessage, message.get_body(), delivery(poison(PREPARE_QUEUE), message, context)) as found:
+        with work(ExportMessage, poison(PREPARE_QUEUE), message, context) as found:
             product.poison.prepare(found)
     except MessageInvalid:
         error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
@@ -74,7 +82,7 @@ def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
 def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(WakeMessage, message.get_body(), delivery(poison(LANES_QUEUE), message, context)) as found:
+        with work(WakeMessage, poison(LANES_QUEUE), message, context) as found:
             product.poison.wake(found)
     except MessageInvalid:
         error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
@@ -83,7 +91,7 @@ def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
 def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(ExportMessage, message.get_body(), delivery(poison(FINISH_QUEUE), message, context)) as found:
+        with work(ExportMessage, poison(FINISH_QUEUE), message, context) as found:
             product.poison.finish(found)
     except MessageInvalid:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
@@ -92,7 +100,7 @@ def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
 def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        with arrived(RemovalMessage, message.get_body(), delivery(poison(REMOVALS_QUEUE), message, context)) as found:
+        with work(RemovalMessage, poison(REMOVALS_QUEUE), message, context) as found:
             product.poison.removal(found)
     except MessageInvalid:
         error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)
@@ -100,21 +108,23 @@ def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
-    product.sweeper.sweep()
-    product.removals.finish_removals()
-    product.destination_store.log_recent_changes()
+    with failing_quietly():
+        product.sweeper.sweep()
+        product.removals.finish_removals()
+        product.destination_store.log_recent_changes()
     event("sweep.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
 def schedule(timer: func.TimerRequest, context: func.Context) -> None:
-    with trace.going_on(context.trace_context.trace_parent):
+    with trace.going_on(context.trace_context.trace_parent), failing_quietly():
         product.schedule.run(datetime.now(UTC))
     event("schedule.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
-    product.sweeper.expire()
-    product.authorizations.delete_expired()
-    product.connections.loose_secrets.delete_left_over()
+    with failing_quietly():
+        product.sweeper.expire()
+        product.authorizations.delete_expired()
+        product.connections.loose_secrets.delete_left_over()

@@ -7,7 +7,6 @@ unexpected happened. Plain ASGI, because the Functions adapter buffers and becau
 from __future__ import annotations
 
 import ipaddress
-import traceback
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,13 +22,13 @@ from shared.api.cors import Cors
 from shared.api.errors import error_response, unreadable_request
 from shared.api.pages import sign_in_first
 from shared.destinations.authorization import CALLBACK_PATH
+from shared.failures import frames_of, types_of
 from shared.settings import Settings
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-original-host", "x-real-ip", "via")
 _OPEN_PATH: Final = "/api/health"
 _OPEN_METHODS: Final = frozenset({"GET", "HEAD"})
-_FRAMES: Final = 8
 
 _RESPONSE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -69,11 +68,8 @@ class Gate:
             log.error(
                 "api.unexpectedError",
                 requestId=request_id,
-                errorType=type(error).__name__,
-                # frames only: the text of an unexpected error may hold anything
-                frames=" < ".join(
-                    f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
-                ),
+                errorType=types_of(error),
+                frames=frames_of(error),
             )
             if answer.started:
                 raise

@@ -55,5 +55,5 @@ def read_message(kind: type[_Message], text: str | bytes) -> _Message:
     """The message in ``text``. Raises MessageInvalid."""
     try:
         return kind.model_validate_json(text)
-    except (ValidationError, ValueError) as error:
-        raise MessageInvalid(f"This is no {kind.__name__}.") from error
+    except (ValidationError, ValueError):
+        raise MessageInvalid(f"This is no {kind.__name__}.") from None  # the cause quotes the message

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-
 from shared import log
 from shared.settings import Settings
 from shared.telemetry.log_lines import LogLines
@@ -24,6 +22,4 @@ def start(settings: Settings) -> None:
             log.error("telemetry.notStarted", errorType=type(error).__name__)
         else:
             return
-    lines = LogLines()
-    atexit.register(lines.write)
-    use(lines)
+    use(LogLines())
