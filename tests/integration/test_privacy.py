@@ -160,7 +160,7 @@ def leaks(text: str, secrets: list[str]) -> list[str]:
     return [line[:600] for line in text.lower().splitlines() if pattern.search(line)]
 
 
-def test_no_log_and_no_queue_message_holds_a_person_or_a_secret(stack: Stack, tap: QueueTap) -> None:
+def test_no_address_and_no_key_is_in_any_log_or_queue_message(stack: Stack, tap: QueueTap) -> None:
     secrets = [KEY, REFUSED_KEY, CLIENT_SECRET, stack.env["LOCAL_SECRET_KEY"]]
     stack.upload_segments({"Readers": rows(ROWS)}, columns=COLUMNS)
     path = set_up(stack)
@@ -177,7 +177,7 @@ def test_no_log_and_no_queue_message_holds_a_person_or_a_secret(stack: Stack, ta
     assert sum(one["books"]["rejected"] for one in ended.values()) >= 3
     assert all(one["books"]["invalid"] == 1 for one in ended.values())
 
-    refused = export(stack, path, fault("problem", status=401, title="API Key Invalid", detail=echo(KEY)))
+    refused = export(stack, path, fault("problem", status=401, title=QUOTE, detail=echo(KEY)))
     assert (refused["status"], refused["problem"]["code"]) == ("Failed", "signInRefused")
     stack.sandbox.clear_faults()
     secrets += sign_in(stack, path)
