@@ -43,6 +43,9 @@ param deploymentContainerUrl string
 @description('Where telemetry is sent.')
 param applicationInsightsConnectionString string
 
+@description('Whether the app sends metrics and its calls of Mailchimp to Azure Monitor with OpenTelemetry. Its log lines go there in any case.')
+param openTelemetry bool
+
 @description('Subnet the app calls out from. Empty: no virtual network.')
 param subnetId string
 
@@ -188,6 +191,7 @@ var productSettings = {
   KEY_VAULT_URL: keyVaultUrl
   PUBLIC_URL: appUrl
   PORTAL_ORIGINS: portalOrigins
+  OPEN_TELEMETRY: string(openTelemetry)
   SEGMENTS_CONTAINER: segmentsContainerName
   SEGMENTS_PREFIX: segmentsPrefix
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)

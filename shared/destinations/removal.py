@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from azure.core.exceptions import AzureError
 
-from shared import log
+from shared import log, trace
 from shared.destinations.errors import DestinationChanged, DestinationNotFound, TagsAreKept
 from shared.destinations.model import Destination, Removal, TagsOnRemoval, memberships
 from shared.destinations.store import DestinationStore, StoredDestination
@@ -96,7 +96,9 @@ class Removals:
 
         def mark(destination: Destination) -> Destination:
             if destination.removal is None:
-                destination.removal = Removal(requested_by=user, requested_at=self._clock())
+                destination.removal = Removal(
+                    requested_by=user, requested_at=self._clock(), traceparent=trace.current()
+                )
                 destination.removal.tags = tags or TagsOnRemoval.KEEP
             elif tags is not None:
                 self._change_tags(destination, destination.removal, tags, user)
@@ -236,8 +238,10 @@ class Removals:
         stalled = [each.id for each in there.values() if each.removal and self._stands_still(each, works.get(each.id))]
         left_over = {*ledgers, *(each for each, entry in works.items() if not entry.leased)} - there.keys()
         for destination_id in (*stalled, *sorted(left_over)):
-            log.warning("removal.redriven", destination=destination_id)
-            self._messages.removal(destination_id)
+            removal = there[destination_id].removal if destination_id in there else None
+            with trace.going_on(removal.traceparent if removal else None):
+                log.warning("removal.redriven", destination=destination_id)
+                self._messages.removal(destination_id)
         return len(stalled) + len(left_over)
 
     def _stands_still(self, destination: Destination, work: Entry | None) -> bool:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from shared import log
+from shared import log, telemetry
 from shared.destinations.store import DestinationStore
 from shared.exports.closed_books import ClosedBooks, read_closed_books
 from shared.exports.ledger import write_ledger
@@ -219,6 +219,8 @@ class Finisher:
 
 def _log_end(export: Export) -> None:
     """The one line from which alerts and the workbook of infra/ know an export: counts, never profiles."""
+    for outcome, profiles in export.books.outcomes().items():
+        telemetry.count(telemetry.PROFILES, profiles, outcome=outcome)
     began = export.started_at or export.created_at
     log.event(
         "export.ended",

@@ -14,6 +14,7 @@ from pydantic import Field
 from shared.people import Person
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
+from shared.trace import Traceparent
 
 MEMBERS_PER_BATCH: Final = 500
 """Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
@@ -112,6 +113,12 @@ class Books(JsonDocument):
     rejected: int = 0
     """Refused by Mailchimp, with a reason each."""
 
+    def outcomes(self) -> dict[str, int]:
+        """The rows read by the column in which they ended, as far as there are any; those that are handed over by what
+        Mailchimp answered."""
+        columns = self.model_dump(by_alias=True, exclude={"rows_read", "members", "sent"})
+        return {name: profiles for name, profiles in columns.items() if profiles}
+
     def imbalances(self) -> list[str]:
         """The equations that do not hold, written out; empty when the books balance."""
         sums = {
@@ -208,8 +215,11 @@ class Export(JsonDocument):
     problem: Problem | None = None
     stop: Stop | None = None
     created_at: datetime
+    traceparent: Traceparent = None
+    """The trace of the call that started it."""
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    finishing_at: datetime | None = None
     waiting_since: datetime | None = None
     """Since when Mailchimp has been unavailable for this export; None once something was sent, or the end began."""
     resume_at: datetime | None = None
@@ -270,6 +280,8 @@ class Plan(JsonDocument):
     attempt: str
     """Which delivery of the prepare message wrote the bodies."""
     configuration: str | None = None
+    traceparent: Traceparent = None
+    """The export's."""
     lanes: tuple[int, ...]
     members: int
     """Members to send; the books' members less those that are suppressed."""

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared import log
+from shared import log, trace
 from shared.destinations.model import Destination
 from shared.destinations.store import DestinationStore
 from shared.exports import fingerprints, problems
@@ -397,6 +397,7 @@ class Preparer:
             secret_name=sign_in.secret_name,
             attempt=self._tools.new_id(),
             configuration=configuration,
+            traceparent=trace.current(),
             lanes=lanes_for(export_id, batches, self._tools.paces.get(sign_in.account_id).lanes, self._max_connections),
             members=members,
             batches=batches,

@@ -10,8 +10,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from shared import log
+from shared import log, trace
 from shared.destinations.model import Destination
+from shared.exports import workflow
 from shared.exports.errors import (
     AlreadyResumed,
     DestinationNotReady,
@@ -173,6 +174,7 @@ class ExportService:
             self._records.ended(stored)
             self._store.documents.delete(names.active(export_id))
             log.event("export.skipped", export=export_id, destination=destination.id, code=problem.code)
+            workflow.tell_completed(stored)
         return self._view(stored)
 
     def _new_export(self, destination: Destination, trigger: Trigger, requested_by: Person, export_id: str) -> Export:
@@ -184,6 +186,7 @@ class ExportService:
             requested_by=requested_by.name,
             requested_by_id=requested_by.id,
             created_at=time_of(export_id),
+            traceparent=trace.current(),
         )
 
     def _reserved(self, destination_id: str, idempotency_key: str | None) -> str | None:
@@ -297,7 +300,8 @@ class ExportService:
         asked = self._store.request_stop(export_id, stop)
         if asked is not None:
             self._records.cancel_requested(asked)
-        self._signals.finish(export_id)  # an export that is not being sent ends at once; else the last lane ends it
+        with trace.going_on(asked.traceparent if asked else None, trace.current()):
+            self._signals.finish(export_id)  # one that is not being sent ends at once; else the last lane ends it
         log.event("export.stopRequested", export=export_id, code=problem.code)
 
     # -- erase ---------------------------------------------------------------------------------------------------

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
+from shared import trace
+from shared.exports.messages import ExportMessage, Message, RemovalMessage, WakeMessage
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
 from shared.storage.queues import Queues
 
 
 class Signals:
-    """Messages may arrive twice or late; whoever gets one looks at the state before doing anything."""
+    """Messages may arrive twice or late; whoever gets one looks at the state before doing anything.
+
+    Each goes on with the trace in which it is sent.
+    """
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
 
     def prepare(self, export_id: str, *, failures: int = 0, delay_s: float = 0) -> None:
-        message = ExportMessage(export_id=export_id, failures=failures)
-        self._queues.send(PREPARE_QUEUE, message.model_dump(by_alias=True), delay_s)
+        self._send(PREPARE_QUEUE, ExportMessage(export_id=export_id, failures=failures), delay_s)
 
     def finish(self, export_id: str) -> None:
-        self._queues.send(FINISH_QUEUE, ExportMessage(export_id=export_id).model_dump(by_alias=True))
+        self._send(FINISH_QUEUE, ExportMessage(export_id=export_id))
 
     def wake(self, account_id: str, lane: int, *, again: bool = False, delay_s: float = 0) -> None:
-        message = WakeMessage(account_id=account_id, lane=lane, again=again)
-        self._queues.send(LANES_QUEUE, message.model_dump(by_alias=True), delay_s)
+        self._send(LANES_QUEUE, WakeMessage(account_id=account_id, lane=lane, again=again), delay_s)
 
     def removal(self, destination_id: str, *, delay_s: float = 0) -> None:
-        message = RemovalMessage(destination_id=destination_id)
-        self._queues.send(REMOVALS_QUEUE, message.model_dump(by_alias=True), delay_s)
+        self._send(REMOVALS_QUEUE, RemovalMessage(destination_id=destination_id), delay_s)
 
     def wake_all(self, account_id: str, lanes: Iterable[int], *, delay_s: float = 0) -> None:
         for lane in lanes:
             self.wake(account_id, lane, delay_s=delay_s)
+
+    def _send(self, queue: str, message: Message, delay_s: float = 0) -> None:
+        message.traceparent, message.delay_seconds = trace.current(), max(round(delay_s, 1), 0.0)
+        self._queues.send(queue, message.model_dump(by_alias=True, exclude_none=True), delay_s)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from shared import log
+from shared import log, trace
 from shared.exports.history import History
 from shared.exports.lane_rest import LaneRest
 from shared.exports.model import Export, Plan, Status
@@ -58,7 +58,8 @@ class Sweeper:
                 continue
             export = self._tools.store.find(active.id)
             if export is not None:
-                self._drive(export)
+                with trace.going_on(export.traceparent):
+                    self._drive(export)
             elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
                 self._documents.delete(names.active(active.id))
 

@@ -31,6 +31,7 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
+from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.pace import Pace
@@ -157,14 +158,19 @@ class Engine:
         self._queues.get_queue_client(queue).delete_message(message)
 
     def invoke(self, queue: str, body: bytes) -> None:
+        delivery = Delivery(queue, None, datetime.now(UTC))
         if queue == PREPARE_QUEUE:
-            self.product.preparer.prepare(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body, delivery) as export:
+                self.product.preparer.prepare(export)
         elif queue == LANES_QUEUE:
-            self.product.lanes.wake(read_message(WakeMessage, body))
+            with arrived(WakeMessage, body, delivery) as wake:
+                self.product.lanes.wake(wake)
         elif queue == FINISH_QUEUE:
-            self.product.finisher.finish(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body, delivery) as export:
+                self.product.finisher.finish(export)
         elif queue == REMOVALS_QUEUE:
-            self.product.untagger.go_on(read_message(RemovalMessage, body))
+            with arrived(RemovalMessage, body, delivery) as removal:
+                self.product.untagger.go_on(removal)
 
     def poison(self, queue: str, message: QueueMessage) -> None:
         """What becomes of a message that failed too often."""

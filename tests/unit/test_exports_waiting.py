@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast, get_args
 
 import pytest
 
+from shared import telemetry
 from shared.exports.model import Export, Problem, Status, Stop, Tally
 from shared.exports.pace import Paces
 from shared.exports.problems import UNAVAILABLE, unavailable
@@ -19,6 +21,8 @@ from shared.exports.sweep import Sweeper, SweepTools
 from shared.exports.view import view_of
 from shared.exports.waiting import WaitView, end_long_wait
 from shared.mailchimp.errors import UnavailableReason
+from shared.telemetry.instruments import Instrument
+from shared.telemetry.sink import Nowhere
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -108,22 +112,42 @@ def test_the_wait_ends_when_something_is_sent_and_when_the_export_ends(store: Ex
     assert waiting_since(store) is None
 
 
+def test_a_wait_that_is_over_is_measured_once(store: ExportStore, clock: Clock) -> None:
+    class Noted(Nowhere):
+        def record(self, instrument: Instrument, value: float, _labels: Mapping[str, str], /) -> None:
+            noted.append((instrument.name, value))
+
+    noted: list[tuple[str, float]] = []
+    before = telemetry.use(Noted())
+    try:
+        store.move("e1", Status.PREPARING)
+        store.move("e1", Status.WAITING)
+        clock.go_on(minutes=5)
+        store.move("e1", Status.WAITING)
+        clock.go_on(minutes=5)
+        store.move("e1", Status.SENDING)
+        store.move("e1", Status.FINISHING)
+    finally:
+        telemetry.use(before)
+    assert noted == [("export.wait.duration", 600)]
+
+
 def test_the_sweep_says_how_long_an_export_has_been_waiting(
     store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.move("e1", Status.PREPARING)
     store.move("e1", Status.WAITING)
     clock.go_on(minutes=61)
-    assert swept(store, clock, caplog) == [
-        {
-            "event": "export.waiting",
-            "export": "e1",
-            "destination": "d1",
-            "status": "Waiting",
-            "since": START.isoformat(),
-            "seconds": 3660,
-        }
-    ]
+    (line,) = swept(store, clock, caplog)
+    del line["traceId"]
+    assert line == {
+        "event": "export.waiting",
+        "export": "e1",
+        "destination": "d1",
+        "status": "Waiting",
+        "since": START.isoformat(),
+        "seconds": 3660,
+    }
 
 
 def sweep_once(store: ExportStore, clock: Clock) -> None:

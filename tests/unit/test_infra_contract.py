@@ -18,7 +18,6 @@ FUNCTION_APP = load(INFRA / "modules" / "functionapp.bicep")
 
 PLATFORM_SETTINGS = {
     "AzureWebJobsStorage__credential": "the Functions host signs in with the identity",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host's telemetry",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the Python worker",
     "MALLOC_ARENA_MAX": "the C library under the Python worker",
@@ -105,8 +104,9 @@ def test_defaults_of_the_templates_are_those_of_the_app() -> None:
         "EXPORT_RETENTION_DAYS",
         "REFUSAL_MEMORY_DAYS",
         "MAX_WAIT_HOURS",
+        "OPEN_TELEMETRY",
     }
-    assert shared_names == {name: str(defaults[name]) for name in shared_names}
+    assert shared_names == {name: str(defaults[name]).lower() for name in shared_names}
 
 
 def test_limits_of_the_templates_are_those_of_the_app() -> None:
