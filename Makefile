@@ -7,7 +7,7 @@ PORT ?= 7071
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve host test bench package lock audit lint format clean python azurite checkov
+.PHONY: help demo serve host test bench chaos package lock audit lint format clean python azurite checkov
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-7s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ test: azurite checkov lint ## lint and all tests: what CI runs
 
 bench: azurite ## the benchmark: a million profiles, figures with their limits
 	@$(PYTHON) -m dev.bench $(ARGS)
+
+chaos: azurite ## the fault campaign: whole exports while everything around them fails (ARGS="--seed 7")
+	@$(PYTHON) -m dev.chaos $(ARGS)
 
 package: python ## the zip that is deployed, with its dependencies, and what is in it
 	@$(PYTHON) -m dev.packaging.build $(ARGS)

@@ -172,13 +172,13 @@ class Stack:
         with BlobServiceClient.from_connection_string(self.storage) as service:
             return service.get_blob_client(STATE_CONTAINER, name).download_blob().readall()
 
-    def start_host(self, port: int = 0) -> HostProcess:
-        """Another host on the same storage. Raises HostStartError."""
+    def start_host(self, port: int = 0, env: Mapping[str, str] | None = None) -> HostProcess:
+        """Another host on the same storage; `env` is added to what all hosts get. Raises HostStartError."""
         number = len(self.hosts) + 1
         log_file = self.log_folder / f"{self.name}-host-{number}.log"
         log_file.write_bytes(b"")
         host = self._exit.enter_context(
-            start_host(self.env, port, log_file=log_file, grace_seconds=self._grace_seconds)
+            start_host({**self.env, **(env or {})}, port, log_file=log_file, grace_seconds=self._grace_seconds)
         )
         self.hosts.append(host)
         return host

@@ -22,6 +22,9 @@ from dev.host.cron import Schedule
 from dev.host.errors import AppError
 
 _MODULE = "function_app"
+FIRST_IMPORTS = "HOST_FIRST_IMPORTS"
+"""Setting of this host: modules, separated by commas, that are imported before the app. They may put something else in
+the place of what the app takes from its surroundings (dev/chaos/surroundings.py); the app's files stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def load_app(app_dir: Path, env: Mapping[str, str]) -> tuple[LoadedFunction, ...
     if not (app_dir / f"{_MODULE}.py").is_file():
         raise AppError(f"There is no {_MODULE}.py in {app_dir}.")
     sys.path.insert(0, str(app_dir))
+    for name in filter(None, env.get(FIRST_IMPORTS, "").split(",")):
+        importlib.import_module(name)
     module = importlib.import_module(_MODULE)
     apps = {id(value): value for value in vars(module).values() if isinstance(value, func.FunctionRegister)}
     if len(apps) != 1:

@@ -214,12 +214,13 @@ class Sandbox:
                 raise problems.too_many_requests(self.settings.max_connections)
             strike = self.faults.strike(request)
             if strike.fault is not None:
-                record.fault = strike.fault.action
+                record.fault = strike.fault.label
+            self.journal.by_fault.update(strike.labels)
             reply = instead(strike, instance)
             if reply is None:
                 if route is None:
                     raise problems.method_not_allowed(allowed) if allowed else problems.not_found()
-                reply = await self._applied(request, account, route, params, strike, record)
+                reply = await self._applied(request, account, route, params, strike, record, instance)
         except ProblemError as problem:
             reply = problem.reply(instance)
         finally:
@@ -235,6 +236,7 @@ class Sandbox:
         params: tuple[str, ...],
         strike: Strike,
         record: CallRecord,
+        instance: str,
     ) -> Reply:
         """Decode, wait, apply. A call goes on to its end, whether or not its client is still there."""
         body = route.decode(request.body) if route.decode else None
@@ -260,7 +262,7 @@ class Sandbox:
             reply.body = project(reply.body, request.query)
         if fault is not None and fault.action == "noReply":
             await self._sleep(fault.ms / 1000)
-        return afterwards(fault, reply)
+        return afterwards(fault, reply, instance)
 
     def _opened(self, account: Account) -> None:
         account.open_calls += 1

@@ -108,6 +108,7 @@ class Journal:
         self.recent: deque[CallRecord] = deque(maxlen=JOURNAL_LENGTH)
         self.by_kind: Counter[str] = Counter()
         self.by_status: Counter[int] = Counter()
+        self.by_fault: Counter[str] = Counter()  # faults that struck, by their names; grows as long as the sandbox runs
         self.open_calls = 0
         self.max_open_calls = 0
         self.body_bytes = 0

@@ -100,6 +100,10 @@ class SandboxControl:
         """A new audience; `id`, `account`, `mergeFields`, `doubleOptin`, `marketingPermissions` may be given."""
         return self._json("POST", "/audiences", json={"name": name, **more})
 
+    def delete_audience(self, audience_id: str = AUDIENCE_ID) -> None:
+        """Delete an audience: the API knows it no more, `members` still shows what it held."""
+        self._call("DELETE", f"/audiences/{audience_id}")
+
     def add_contacts(self, contacts: Iterable[dict[str, Any]], audience_id: str = AUDIENCE_ID) -> None:
         """Put contacts in: email_address, status, merge_fields, tags, compliance, forgotten."""
         batch: list[dict[str, Any]] = []

@@ -102,6 +102,7 @@ class ControlApi:
             ("GET", audience + "/members", self._members),
             ("POST", r"/_sandbox/accounts", self._add_account),
             ("POST", r"/_sandbox/audiences", self._add_audience),
+            ("DELETE", audience, self._delete_audience),
             ("POST", audience + "/contacts", self._add_contacts),
             ("POST", r"/_sandbox/credentials", self._add_credential),
             ("DELETE", r"/_sandbox/credentials/([^/]+)", self._revoke),
@@ -150,6 +151,7 @@ class ControlApi:
                 "openCalls": journal.open_calls,
                 "maxOpenCalls": journal.max_open_calls,
                 "bodyBytes": journal.body_bytes,
+                "faults": dict(journal.by_fault),
                 "oauthClient": {
                     "clientId": sandbox.oauth.client.client_id,
                     "redirectUris": list(sandbox.oauth.client.redirect_uris),
@@ -158,7 +160,8 @@ class ControlApi:
         )
 
     def _members(self, _: Request, audience_id: str) -> Reply:
-        return Reply(content_type="application/x-ndjson", stream=_ndjson(self._audience(audience_id)))
+        deleted = self._sandbox.world.deleted.get(audience_id)
+        return Reply(content_type="application/x-ndjson", stream=_ndjson(deleted or self._audience(audience_id)))
 
     def _calls(self, request: Request) -> Reply:
         records = list(self._sandbox.journal.recent)
@@ -195,6 +198,11 @@ class ControlApi:
                 raise ControlError(400, f"merge field {merge_field.tag or merge_field.name}: {': '.join(objection)}")
             audience.add_merge_field(merge_field)
         return json_reply(_audience_document(audience), 201)
+
+    def _delete_audience(self, _: Request, audience_id: str) -> Reply:
+        if not self._sandbox.world.delete_audience(audience_id):
+            raise ControlError(404, f"there is no audience {audience_id}")
+        return Reply(204, content_type="")
 
     def _add_contacts(self, request: Request, audience_id: str) -> Reply:
         audience = self._audience(audience_id)

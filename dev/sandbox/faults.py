@@ -13,8 +13,8 @@ from dev.sandbox.http import Delivery, Reply, Request
 from dev.sandbox.problems import NOT_VALIDATED, PRESETS, ProblemError, invalid_resource
 
 Action = Literal[
-    "problem",  # an error document: `preset`, or `status`, `title`, `detail`
-    "bare",  # a status without a document: empty or HTML, as gateways and throttles answer
+    "problem",  # an error document: `preset`, or `status`, `title`, `detail`; with `applied` after the call's work
+    "bare",  # a status without a document: empty or HTML, as gateways and throttles answer; `applied` as above
     "rowError",  # 400 for the whole call that names row `row`, or the first row that `emailContains` finds
     "memberError",  # 200, but the members that `emailContains` finds are refused with `detail`
     "resetBefore",  # the connection is reset, nothing is applied
@@ -22,6 +22,7 @@ Action = Literal[
     "noReply",  # everything is applied, no answer for `ms`, then the connection closes
     "hang",  # the call takes `ms` longer
     "truncate",  # the JSON of the reply breaks off; with `closeEarly` the connection does
+    "malformed",  # everything is applied, the reply is a 200 with the text `body`
     "skipRows",  # the last `rows` rows are neither applied nor reported
     "hideRows",  # everything is applied, but `rows` members are missing in the report
 ]
@@ -43,9 +44,13 @@ class Match(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=T
 
 
 class Fault(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
-    """One fault. `count` is how often it strikes; without it, until it is cleared. Times are in milliseconds."""
+    """One fault. `count` is how often it strikes; without it, until it is cleared. Times are in milliseconds.
+
+    `name` is what the journal and the counts call it; without it, they take the action.
+    """
 
     action: Action
+    name: str | None = None
     match: Match = Match()
     count: Positive | None = None
     preset: str | None = None
@@ -57,6 +62,13 @@ class Fault(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=T
     rows: Positive = 1
     ms: Annotated[float, msgspec.Meta(ge=0)] = 120_000
     close_early: bool = False
+    applied: bool = False
+    body: str = "<html><body>We'll be back soon.</body></html>"
+
+    @property
+    def label(self) -> str:
+        """What the journal and the counts call it."""
+        return self.name or self.action
 
 
 class FaultError(Exception):
@@ -87,6 +99,7 @@ class Strike:
     fault: Fault | None
     tampering: Tampering | None
     row: int | None = None  # the first row whose address `email_contains` found
+    labels: tuple[str, ...] = ()  # of all that struck
 
 
 NO_STRIKE = Strike(None, None)
@@ -106,6 +119,8 @@ class FaultPlan:
                 raise FaultError(f"faults[{number}].preset must be one of {', '.join(PRESETS)}")
             if fault.action == "memberError" and not fault.match.email_contains:
                 raise FaultError(f"faults[{number}].match.emailContains is needed for memberError")
+            if fault.applied and fault.action not in {"problem", "bare"}:
+                raise FaultError(f"faults[{number}].applied belongs to problem and bare")
             try:
                 pattern = re.compile(fault.match.path_pattern) if fault.match.path_pattern else None
             except re.error as error:
@@ -128,6 +143,7 @@ class FaultPlan:
         chosen: Fault | None = None
         row: int | None = None
         refused: list[tuple[str, str]] = []
+        labels: list[str] = []
         for armed in self._armed:
             fault = armed.fault
             if not _fits(armed, request):
@@ -142,11 +158,12 @@ class FaultPlan:
             if not _due(armed) or (chosen is not None and fault.action != "memberError"):
                 continue
             armed.struck += 1
+            labels.append(fault.label)
             if fault.action == "memberError":
                 refused.append((part, fault.detail or TOO_MANY_SIGN_UPS))
             else:
                 chosen, row = fault, found
-        return Strike(chosen, _tampering(chosen, refused), row)
+        return Strike(chosen, _tampering(chosen, refused), row, tuple(labels))
 
 
 TOO_MANY_SIGN_UPS = "has signed up to a lot of lists very recently; we're not allowing more signups for now"
@@ -187,12 +204,10 @@ def _tampering(fault: Fault | None, refused: list[tuple[str, str]]) -> Tampering
 def instead(strike: Strike, instance: str) -> Reply | None:
     """The answer of a fault that keeps a call from being applied, or None."""
     fault = strike.fault
-    if fault is None:
+    if fault is None or fault.applied:
         return None
-    if fault.action == "problem":
-        return _problem(fault).reply(instance)
-    if fault.action == "bare":
-        return bare_reply(fault.status or 503)
+    if fault.action in ("problem", "bare"):
+        return _error_reply(fault, instance)
     if fault.action == "rowError":
         number = fault.row if fault.row is not None else strike.row or 0
         error = {"field": f"members.item:{number}.{fault.field}", "message": fault.detail or "Invalid value."}
@@ -202,10 +217,14 @@ def instead(strike: Strike, instance: str) -> Reply | None:
     return None
 
 
-def afterwards(fault: Fault | None, reply: Reply) -> Reply:
+def afterwards(fault: Fault | None, reply: Reply, instance: str) -> Reply:
     """The reply of an applied call as the fault leaves it."""
     if fault is None:
         return reply
+    if fault.applied:
+        return _error_reply(fault, instance)
+    if fault.action == "malformed":
+        return Reply(body=fault.body.encode())
     if fault.action in ("resetAfter", "noReply"):
         return Reply(0, delivery=Delivery.RESET)
     if fault.action == "truncate":
@@ -214,6 +233,10 @@ def afterwards(fault: Fault | None, reply: Reply) -> Reply:
         else:
             reply.body = reply.body[: len(reply.body) // 2]
     return reply
+
+
+def _error_reply(fault: Fault, instance: str) -> Reply:
+    return bare_reply(fault.status or 503) if fault.action == "bare" else _problem(fault).reply(instance)
 
 
 def _problem(fault: Fault) -> ProblemError:

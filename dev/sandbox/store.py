@@ -280,6 +280,7 @@ class World:
 
     datacenter: str
     accounts: dict[str, Account] = field(default_factory=dict)
+    deleted: dict[str, Audience] = field(default_factory=dict)  # by id; the API does not know them any more
 
     def account_of(self, credential: str) -> Account | None:
         """The account that a key or token belongs to."""
@@ -294,6 +295,15 @@ class World:
             if audience_id in account.audiences:
                 return account.audiences[audience_id]
         return None
+
+    def delete_audience(self, audience_id: str) -> bool:
+        """Take an audience out of its account, as its owner may do at any moment; False if there is none."""
+        for account in self.accounts.values():
+            audience = account.audiences.pop(audience_id, None)
+            if audience is not None:
+                self.deleted[audience_id] = audience
+                return True
+        return False
 
     def audiences(self) -> Iterator[tuple[Account, Audience]]:
         """Every audience with its account."""

@@ -21,7 +21,17 @@ from shared.destinations.store import DestinationStore
 from shared.exports.closed_books import ClosedBooks, read_closed_books
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BatchResult, Books, Export, Plan, Problem, RejectedRow, Status, Tally
+from shared.exports.model import (
+    BatchResult,
+    Books,
+    Export,
+    Plan,
+    Problem,
+    RejectedRow,
+    Status,
+    Tally,
+    seconds_between,
+)
 from shared.exports.places import Places
 from shared.exports.records import ExportRecords
 from shared.exports.refusals import Outcome, Refusals
@@ -229,7 +239,7 @@ def _log_end(export: Export) -> None:
         trigger=export.trigger,
         status=export.status,
         problem=export.problem.code if export.problem else None,
-        seconds=round((export.ended_at - began).total_seconds(), 1) if export.ended_at else None,
+        seconds=round(seconds_between(began, export.ended_at), 1) if export.ended_at else None,
         calls=export.calls,
         **export.books.model_dump(by_alias=True),
     )

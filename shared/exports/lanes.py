@@ -8,7 +8,8 @@ Whoever holds the lease of lane n is that connection, over all processes and all
 * the sweeper (shared/exports/sweep.py) wakes lanes of exports that stand still.
 
 While Mailchimp is unavailable the lane writes into its blob when it will be woken, and gives the lease back. Wake-ups
-that come earlier go away again, so they do not multiply however long the outage is.
+that come earlier go away again, so they do not multiply however long the outage is. The message that ends the rest
+names its moment and counts whatever the clock says: hosts' clocks differ.
 
 Not all lanes are open all the time (shared/exports/pace.py). What a closed one would send, an open one sends for it:
 it takes the lease of the closed lane as well, and gives it back when that lane is opened again.
@@ -17,7 +18,7 @@ it takes the lease of the closed lane as well, and gives it back when that lane 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Final
@@ -60,6 +61,15 @@ class LaneSettings:
     budget_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a lane was left; for a pause, the seconds to the next try, and its moment."""
+
+    how: _Left
+    delay_s: float = 0
+    wake_at: datetime | None = None
+
+
 class Lanes:
     """Runs a lane when it is woken."""
 
@@ -73,32 +83,33 @@ class Lanes:
         if lane >= self._settings.max_connections:
             log.warning("lane.beyondLimit", account=account, lane=lane)
             return
-        left, delay_s = self._hold(account, lane)
-        log.event("lane.left", account=account, lane=lane, how=left.value, delaySeconds=round(delay_s, 1))
+        end = self._hold(account, lane, message.ends_wait)
+        log.event("lane.left", account=account, lane=lane, how=end.how.value, delaySeconds=round(end.delay_s, 1))
         signals = self._tools.signals
-        if left is _Left.TAKEN and not message.again:
-            signals.wake(account, lane, again=True, delay_s=self._settings.lease_s + 1)
-        elif left is _Left.PAUSED and delay_s > 0:
-            signals.wake(account, lane, delay_s=delay_s)
-        elif left is _Left.BUDGET_USED or (left is _Left.IDLE and self._has_work(account, lane)):
+        if end.how is _Left.TAKEN and not message.again:
+            wait = self._settings.lease_s + 1
+            signals.wake(account, lane, again=True, delay_s=wait, ends_wait=message.ends_wait)
+        elif end.how is _Left.PAUSED and end.delay_s > 0:
+            signals.wake(account, lane, delay_s=end.delay_s, ends_wait=end.wake_at)
+        elif end.how is _Left.BUDGET_USED or (end.how is _Left.IDLE and self._has_work(account, lane)):
             signals.wake(account, lane)
-        elif left is _Left.IDLE and self._is_to_stand_in(account, lane):
+        elif end.how is _Left.IDLE and self._is_to_stand_in(account, lane):
             signals.wake(account, lane, delay_s=_TAKE_OVER_AFTER_S)
 
-    def _hold(self, account: str, lane: int) -> tuple[_Left, float]:
-        """Take the lease and work; returns how it ended and, for a pause, the seconds to the next try."""
+    def _hold(self, account: str, lane: int, ended_wait: datetime | None) -> _End:
+        """Take the lease and work. ``ended_wait``: the moment of the rest that this wake-up ends, if it ends one."""
         tools = self._tools
         name = names.lane(account, lane)
         with tools.leases.take(name) as lease:
             if lease is None:
-                return _Left.TAKEN, 0
+                return _End(_Left.TAKEN)
             pace = self._pace_of(account)
             if not self._is_opened(lane, pace):
-                return _Left.CLOSED, 0
+                return _End(_Left.CLOSED)
             blob = tools.store.documents.container.get_blob_client(name)
             rest = LaneRest.from_metadata(blob.get_blob_properties().metadata or {})
-            if rest.lasts(tools.now() + timedelta(seconds=1), pace.known):
-                return _Left.PAUSED, 0
+            if rest.wake_at != ended_wait and rest.lasts(tools.now() + timedelta(seconds=1), pace.known):
+                return _End(_Left.PAUSED)  # the message that ends the pause is on its way
             with LaneWork(tools, pace, account, lane, lease, rest.failures) as work:
                 try:
                     left, delay_s = self._work(work), 0.0
@@ -106,9 +117,11 @@ class Lanes:
                     left, delay_s = _Left.PAUSED, pause.delay_s
                 except LeaseLost:
                     log.warning("lane.leaseLost", account=account, lane=lane)
-                    return _Left.TAKEN, 0
-                self._write_rest(blob, lease, rest, work.failures, delay_s, pace)
-                return left, delay_s
+                    return _End(_Left.TAKEN)
+                wake_at = tools.now() + timedelta(seconds=delay_s) if delay_s else None
+                openings = pace.known.openings if wake_at else rest.openings
+                self._write_rest(blob, lease, rest, LaneRest(work.failures, wake_at, openings))
+                return _End(left, delay_s, wake_at)
 
     def _is_opened(self, lane: int, pace: LanePace) -> bool:
         """Whether the lane is open; on a new account, whether it is so before long."""
@@ -143,11 +156,7 @@ class Lanes:
             closed=closed,
         )
 
-    def _write_rest(
-        self, blob: BlobClient, lease: HeldLease, was: LaneRest, failures: int, delay_s: float, pace: LanePace
-    ) -> None:
-        wake_at = self._tools.now() + timedelta(seconds=delay_s) if delay_s else None
-        rest = LaneRest(failures, wake_at, pace.known.openings if wake_at else was.openings)
+    def _write_rest(self, blob: BlobClient, lease: HeldLease, was: LaneRest, rest: LaneRest) -> None:
         if rest != was:
             blob.set_blob_metadata(rest.to_metadata(), lease=lease.client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -28,18 +29,22 @@ class Message(JsonDocument):
 
 
 class ExportMessage(Message):
-    """On the queues ``prepare`` and ``finish``: prepare or finish this export. ``failures`` counts earlier waits."""
+    """On the queues ``prepare`` and ``finish``: prepare or finish this export. ``failures`` counts earlier waits;
+    ``ends_wait`` is the ``resume_at`` of the wait that this message ends."""
 
     export_id: ExportId
     failures: Annotated[int, Field(ge=0, le=10_000)] = 0
+    ends_wait: datetime | None = None
 
 
 class WakeMessage(Message):
-    """On the queue ``lanes``: wake this lane of this account. ``again``: an earlier wake-up found the lane busy."""
+    """On the queue ``lanes``: wake this lane of this account. ``again``: an earlier wake-up found the lane busy;
+    ``ends_wait`` is the ``wake_at`` of the rest that this message ends."""
 
     account_id: AccountId
     lane: Annotated[int, Field(ge=0, lt=10)]
     again: bool = False
+    ends_wait: datetime | None = None
 
 
 class RemovalMessage(Message):

@@ -258,6 +258,11 @@ class Export(JsonDocument):
         return Person(id=self.requested_by_id, name=self.requested_by)
 
 
+def seconds_between(start: datetime, end: datetime) -> float:
+    """How long something took, in seconds. Two hosts may have looked at their clocks: it never took less than none."""
+    return max(0.0, (end - start).total_seconds())
+
+
 def new_id(at: datetime, unique: str) -> str:
     """The ID of an export that was asked for at this moment: IDs sort by time."""
     return f"{at.astimezone(UTC):{_TIME_OF_ID}}-{unique}"

@@ -103,7 +103,7 @@ class Preparer:
     def _prepare(self, message: ExportMessage, lease: HeldLease) -> Callable[[], None]:
         """Prepare under the lease; returns what to do once the lease is given back."""
         export_id = message.export_id
-        if self._is_early(export_id):
+        if self._is_early(message):
             return lambda: None  # the message that ends the wait is on its way: no second one beside it
         try:
             return self._start_sending(self._tools.store.plan(export_id) or self._plan(export_id, lease))
@@ -122,10 +122,12 @@ class Preparer:
             log.warning("prepare.leaseLost", export=export_id)
             return partial(self._tools.signals.prepare, export_id, delay_s=1)
 
-    def _is_early(self, export_id: str) -> bool:
-        export = self._tools.store.find(export_id)
+    def _is_early(self, message: ExportMessage) -> bool:
+        export = self._tools.store.find(message.export_id)
         if export is None or export.stop is not None or export.resume_at is None:
             return False
+        if export.resume_at == message.ends_wait:
+            return False  # by the clock of whoever began the wait it may be later
         return export.status is Status.WAITING and self._tools.now() + timedelta(seconds=1) < export.resume_at
 
     # -- ends ----------------------------------------------------------------------------------------------------
@@ -169,16 +171,16 @@ class Preparer:
             export.problem, export.resume_at = problems.unavailable(reason), resume_at
 
         self._tools.store.move(message.export_id, Status.WAITING, show)
-        return partial(self._come_back, message.export_id, failures, wait)
+        return partial(self._come_back, message.export_id, failures, wait, resume_at)
 
-    def _come_back(self, export_id: str, failures: int, wait_s: float) -> None:
+    def _come_back(self, export_id: str, failures: int, wait_s: float, resume_at: datetime) -> None:
         """Send the message that ends the wait; or end the export, if somebody asked for it while the lease was held:
         the finisher that was called then has gone away."""
         export = self._tools.store.find(export_id)
         if export is not None and export.stop is not None:
             self._tools.signals.finish(export_id)
         else:
-            self._tools.signals.prepare(export_id, failures=failures, delay_s=wait_s)
+            self._tools.signals.prepare(export_id, failures=failures, delay_s=wait_s, ends_wait=resume_at)
 
     # -- the plan ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from shared.exports.model import Books, Export, Problem, SegmentCount, Status
+from shared.exports.model import Books, Export, Problem, SegmentCount, Status, seconds_between
 from shared.exports.resume import is_resumable
 from shared.exports.waiting import WaitView, wait_of
 from shared.segments.formats import PinnedSegment
@@ -129,7 +129,7 @@ def view_of(
         ended=export.ended,
         problem=problem,
         waiting=wait_of(export, next_try_at, now),
-        seconds=round(((export.ended_at or now) - export.created_at).total_seconds(), 3),
+        seconds=round(seconds_between(export.created_at, export.ended_at or now), 3),
         progress=progress,
         pace=pace,
     )

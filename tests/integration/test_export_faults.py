@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.storage.blob import BlobServiceClient
 
+from shared.bootstrap import Product, Surroundings, bootstrap
+from shared.exports import backoff
+from shared.exports.messages import ExportMessage, WakeMessage, read_message
 from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
@@ -133,6 +138,47 @@ def test_a_long_outage_gives_the_connection_back_and_comes_again_by_message(engi
     engine.sandbox.clear_faults()
     engine.product.sweeper.sweep()
     assert engine.receive([LANES_QUEUE]) == [], "the sweeper leaves a lane alone that has a message on its way"
+
+
+def _ahead(engine: Engine) -> Product:
+    """The product of another host, whose clock is a minute ahead."""
+    surroundings = Surroundings(
+        now=lambda: datetime.now(UTC) + timedelta(minutes=1), sleep=lambda _: None, random=lambda: 0.5
+    )
+    return bootstrap(engine.product.settings, surroundings)
+
+
+def test_a_wait_that_a_host_with_another_clock_began_while_preparing_ends_with_its_message(engine: Engine) -> None:
+    engine.write_segment("Readers", people(10))
+    export_id = engine.start(engine.destination(["Readers"]))
+    engine.receive([PREPARE_QUEUE])
+    engine.sandbox.set_faults({"action": "bare", "status": 503, "count": 1})
+    _ahead(engine).preparer.prepare(ExportMessage(export_id=export_id))
+    assert engine.export(export_id).status is Status.WAITING
+    [(queue, message)] = wait_for(lambda: engine.receive([PREPARE_QUEUE]) or None, "the message that ends the wait")
+    engine.invoke(PREPARE_QUEUE, f'{{"v":1,"exportId":"{export_id}"}}'.encode())
+    assert engine.export(export_id).status is Status.WAITING, "any other message is too early by this host's clock"
+    engine.handle(queue, message)
+    assert engine.export(export_id).status is Status.SENDING
+
+
+def test_a_rest_that_a_host_with_another_clock_began_ends_with_its_message(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "_IN_PLACE_S", 0.0)
+    engine.write_segment("Readers", people(10))
+    engine.start(engine.destination(["Readers"]))
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    [(queue, first)] = engine.receive([LANES_QUEUE])
+    woken = read_message(WakeMessage, b64decode(first.content))
+    engine.sandbox.set_faults({"action": "bare", "status": 503, "count": 2})
+    _ahead(engine).lanes.wake(woken)
+    [(queue, message)] = wait_for(lambda: engine.receive([LANES_QUEUE]) or None, "the message that ends the rest")
+    engine.product.lanes.wake(woken)
+    assert engine.members() == {}, "any other message is too early by this host's clock"
+    engine.handle(queue, message)
+    assert len(engine.members()) == 10
 
 
 # -- stops -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from shared.exports.refusals import Refusals
 from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
+from shared.exports.view import view_of
 from shared.storage.leases import Leases
 from tests.unit.fake_documents import FakeDocuments
 
@@ -92,6 +93,22 @@ def test_an_export_that_was_stopped_tells_its_destination_its_status_and_the_rea
     assert (line["export"], line["destination"], line["trigger"]) == ("e1", "d1", "scheduled")
     assert (line["status"], line["problem"], line["seconds"]) == ("Failed", "audienceNotFound", 120.0)
     assert (line["rowsRead"], line["sent"], line["notSent"]) == (0, 0, 0)
+
+
+def test_an_export_that_was_ended_by_a_host_whose_clock_is_behind_took_no_negative_time(
+    store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    def began_later(export: Export) -> None:
+        export.created_at = export.started_at = END + timedelta(minutes=1)
+
+    store.change("e1", began_later)
+    store.fail("e1", Problem(code="audienceNotFound", message="The audience is gone."))
+    with caplog.at_level(logging.INFO):
+        finisher.finish(ExportMessage(export_id="e1"))
+    assert ended(caplog)["seconds"] == 0
+    export = store.find("e1")
+    assert export is not None
+    assert view_of(export, None, END).seconds == 0
 
 
 def test_an_export_that_was_given_up_tells_it_too(finisher: Finisher, caplog: pytest.LogCaptureFixture) -> None:

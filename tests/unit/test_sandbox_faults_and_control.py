@@ -70,6 +70,44 @@ def test_a_lost_connection_is_before_or_after_the_call_was_applied(
     assert client.slept == ([5.0] if action == "noReply" else [])
 
 
+@pytest.mark.parametrize("fault", [{"action": "bare", "status": 502}, {"action": "problem", "status": 500}])
+def test_an_error_may_come_after_the_call_was_applied(client: InProcessSandbox, fault: dict[str, Any]) -> None:
+    client.set_faults({**fault, "applied": True})
+    status, body = batch(client)
+    assert status == fault["status"]
+    assert b"new_members" not in body
+    assert list(client.held()) == ["a@mail.example"]
+
+
+def test_a_malformed_reply_is_a_success_with_another_text(client: InProcessSandbox) -> None:
+    client.set_faults({"action": "malformed", "body": '{"new_members": "none"}'})
+    assert batch(client) == (200, b'{"new_members": "none"}')
+    assert list(client.held()) == ["a@mail.example"]
+
+
+def test_faults_are_counted_by_their_names_and_the_counts_outlive_them(client: InProcessSandbox) -> None:
+    refusal = {"action": "memberError", "name": "refused", "match": {"emailContains": "a@"}}
+    client.set_faults(refusal, {"action": "bare", "name": "late 504", "status": 504, "applied": True, "count": 1})
+    for _ in range(2):
+        batch(client)
+    client.set_faults({"action": "resetBefore"})
+    batch(client)
+    assert client.json("GET", "/_sandbox/state")["faults"] == {"refused": 2, "late 504": 1, "resetBefore": 1}
+    faults = [call["fault"] for call in client.json("GET", "/_sandbox/calls")["calls"]]
+    assert faults == ["late 504", None, "resetBefore"]
+
+
+def test_an_audience_that_is_deleted_is_unknown_to_the_api_and_can_still_be_looked_into(
+    client: InProcessSandbox,
+) -> None:
+    client.subscribe(row("a@mail.example"))
+    assert client.reply("DELETE", f"/_sandbox/audiences/{DEFAULT_AUDIENCE}").status == 204
+    assert client.json("GET", LIST, expect=404)["title"] == "Resource Not Found"
+    assert batch(client)[0] == 404
+    assert list(client.held()) == ["a@mail.example"]
+    assert client.reply("DELETE", f"/_sandbox/audiences/{DEFAULT_AUDIENCE}").status == 404
+
+
 def test_a_truncated_reply_is_no_json(client: InProcessSandbox) -> None:
     client.set_faults({"action": "truncate"})
     status, body = batch(client)
@@ -138,6 +176,7 @@ def test_faults_strike_the_first_calls_or_every_nth_or_so_many_times(client: InP
         ({"action": "bare", "match": {"pathPattern": "("}}, "pathPattern"),
         ({"action": "problem", "preset": "nope"}, "preset"),
         ({"action": "memberError"}, "emailContains"),
+        ({"action": "hang", "applied": True}, "applied"),
     ],
 )
 def test_a_wrong_fault_is_refused_with_its_place(client: InProcessSandbox, fault: dict[str, Any], named: str) -> None:
