@@ -210,6 +210,7 @@ _EXPORT: Final[dict[str, Any]] = {
         }
     ],
     "progress": None,
+    "pace": None,
     "books": {
         "rowsRead": 12500,
         "invalid": 40,

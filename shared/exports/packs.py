@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
-from zlib import crc32
 
 from shared.exports.model import BATCHES_PER_PACK, Plan
 from shared.storage import names
@@ -19,12 +18,6 @@ _UPLOADS_AHEAD: Final = 16
 
 class PackMissing(Exception):
     """Raised when prepared bodies are not there any more."""
-
-
-def lanes_for(export_id: str, batches: int, max_connections: int) -> tuple[int, ...]:
-    """The lanes of an export with so many batches. Small exports do not all use lane 0."""
-    first = crc32(export_id.encode()) % max_connections
-    return tuple((first + number) % max_connections for number in range(min(batches, max_connections)))
 
 
 def write_packs(

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from shared import log
 from shared.destinations.model import Destination
@@ -27,7 +28,8 @@ from shared.exports.closed_books import read_closed_books
 from shared.exports.counts import remember_members, remember_rows
 from shared.exports.messages import ExportMessage
 from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
-from shared.exports.packs import PackMissing, lanes_for, write_packs
+from shared.exports.pace import Paces, connections_of
+from shared.exports.packs import PackMissing, write_packs
 from shared.exports.places import Places
 from shared.exports.problems import Impossible, StopStatus
 from shared.exports.profiles import Counts, Profiles
@@ -71,6 +73,7 @@ class PrepareTools:
     access: MailchimpAccess
     catalog: SegmentCatalog
     reader: SegmentReader
+    paces: Paces
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     new_id: Callable[[], str]
@@ -142,8 +145,9 @@ class Preparer:
             return partial(self._tools.signals.finish, plan.export_id)
         forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
-        connections = {lane % self._max_connections for lane in plan.lanes}
-        return partial(self._tools.signals.wake_all, plan.account_id, sorted(connections))
+        pace = self._tools.paces.get(plan.account_id)
+        connections = connections_of(plan.lanes, pace, self._max_connections)
+        return partial(self._tools.signals.wake_all, plan.account_id, connections)
 
     def _stop(self, export_id: str, problem: Problem, status: StopStatus = Status.FAILED) -> Callable[[], None]:
         level = logging.INFO if status is Status.SKIPPED else logging.WARNING
@@ -381,7 +385,7 @@ class Preparer:
             secret_name=sign_in.secret_name,
             attempt=self._tools.new_id(),
             configuration=configuration,
-            lanes=lanes_for(export_id, batches, self._max_connections),
+            lanes=self._lanes(export_id, sign_in.account_id, batches),
             members=members,
             batches=batches,
             tag_ids=dict(tag_ids),
@@ -389,6 +393,14 @@ class Preparer:
             invalid_reasons=counts.invalid_reasons,
             books=counts.books,
         )
+
+    def _lanes(self, export_id: str, account_id: str, batches: int) -> tuple[int, ...]:
+        """The lanes that the batches are dealt to. Open ones are among them: it is their calls that open others."""
+        open_lanes = self._tools.paces.get(account_id).lanes
+        if batches > open_lanes:
+            return tuple(range(min(batches, self._max_connections)))
+        first = crc32(export_id.encode()) % open_lanes  # small exports do not all use lane 0
+        return tuple((first + number) % open_lanes for number in range(batches))
 
 
 @contextmanager

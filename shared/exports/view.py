@@ -32,6 +32,21 @@ class Progress(JsonDocument):
     """Calls' worth of members to send."""
 
 
+class PaceView(JsonDocument):
+    """How fast the Mailchimp account is sent to at the moment, over all its exports."""
+
+    lanes: int
+    """Connections that may send now."""
+    most_lanes: int
+    """Connections that may send at best."""
+    rows_per_call: int
+    """Members that a call may hold now."""
+    slowed_down_at: datetime | None = None
+    """When Mailchimp asked for less; null when that is long ago."""
+    reason: str | None = None
+    """Why it was slowed down: `tooManyConnections`, `blocked` or `serverError`."""
+
+
 class ExportView(JsonDocument):
     """One export as the API answers it."""
 
@@ -74,6 +89,8 @@ class ExportView(JsonDocument):
     """The version of each segment that was read."""
     progress: Progress | None = None
     """Null before anything is sent, when it has ended, and in lists."""
+    pace: PaceView | None = None
+    """Null before anything is sent, when it has ended, and in lists."""
     books: Books
     """The account of all rows."""
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
@@ -93,7 +110,11 @@ class ExportView(JsonDocument):
 
 
 def view_of(
-    export: Export, progress: Progress | None, now: datetime, next_try_at: datetime | None = None
+    export: Export,
+    progress: Progress | None,
+    now: datetime,
+    pace: PaceView | None = None,
+    next_try_at: datetime | None = None,
 ) -> ExportView:
     """The view of ``export``; ``seconds`` runs until now while it has not ended. ``next_try_at``: when its lanes try
     Mailchimp next, if they rest."""
@@ -108,4 +129,5 @@ def view_of(
         waiting=wait_of(export, next_try_at, now),
         seconds=round(((export.ended_at or now) - export.created_at).total_seconds(), 3),
         progress=progress,
+        pace=pace,
     )

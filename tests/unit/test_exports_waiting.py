@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import pytest
 
 from shared.exports.model import Export, Problem, Status, Stop, Tally
+from shared.exports.pace import Paces
 from shared.exports.problems import UNAVAILABLE, unavailable
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
@@ -70,7 +71,8 @@ def waiting_since(store: ExportStore) -> datetime | None:
 def swept(store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What one round of the sweep says of waiting exports."""
     caplog.clear()
-    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), now=clock)
+    paces = Paces(store.documents, clock, most_lanes=8)
+    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), paces=paces, now=clock)
     with caplog.at_level(logging.INFO):
         Sweeper(tools, max_connections=8, max_wait=timedelta(hours=24), retention=timedelta(days=30)).sweep()
     lines = [json.loads(record.getMessage()) for record in caplog.records]
@@ -126,7 +128,8 @@ def test_the_sweep_says_how_long_an_export_has_been_waiting(
 
 
 def sweep_once(store: ExportStore, clock: Clock) -> None:
-    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), now=clock)
+    paces = Paces(store.documents, clock, most_lanes=8)
+    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), paces=paces, now=clock)
     Sweeper(tools, max_connections=8, max_wait=timedelta(hours=24), retention=timedelta(days=30)).sweep()
 
 
