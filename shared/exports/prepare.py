@@ -186,6 +186,15 @@ class Preparer:
 
     def _plan(self, export_id: str, lease: HeldLease) -> Plan:
         export, destination = self._begin(export_id)
+        continued = self._continued(export, destination)
+        if continued is not None:
+            plan = self._plan_remainder(export, destination, continued, lease)
+        else:
+            plan = self._plan_segments(export, destination, lease)
+        return self._tools.store.publish(plan)
+
+    def _checker(self, export_id: str, lease: HeldLease) -> Callable[[], None]:
+        """What is called now and then: raises LeaseLost and _StopRequested."""
         looked_at = self._tools.monotonic()
 
         def check() -> None:
@@ -195,20 +204,15 @@ class Preparer:
                 looked_at = self._tools.monotonic()
                 self._check_stop(export_id)
 
-        continued = self._continued(export, destination)
-        if continued is not None:
-            plan = self._plan_remainder(export, destination, continued, check)
-        else:
-            plan = self._plan_segments(export, destination, check)
-        return self._tools.store.publish(plan)
+        return check
 
-    def _plan_segments(self, export: Export, destination: Destination, check: Callable[[], None]) -> Plan:
+    def _plan_segments(self, export: Export, destination: Destination, lease: HeldLease) -> Plan:
         matching = destination.data_matching
         assert matching is not None  # noqa: S101 - checked by _begin
         export = self._pin(export, destination)
         sources, segments = export.sources, [source.name for source in export.sources]
         self._skip_if_unchanged(export, destination)
-        fields = fields_of(matching)
+        fields, check = fields_of(matching), self._checker(export.id, lease)
         with self._places.take(check), _profiles() as (profiles, work_dir):
             for source in sources:
                 profiles.load(self._tools.reader, source, fields, check)
@@ -237,11 +241,9 @@ class Preparer:
             self._upload_lists(plan, work_dir)
         return plan
 
-    def _plan_remainder(
-        self, export: Export, destination: Destination, continued: Plan, check: Callable[[], None]
-    ) -> Plan:
+    def _plan_remainder(self, export: Export, destination: Destination, continued: Plan, lease: HeldLease) -> Plan:
         """The plan of what ``continued`` has no result for: its bodies, less those who were archived since."""
-        documents = self._tools.store.documents
+        documents, check = self._tools.store.documents, self._checker(export.id, lease)
         matching, closed = destination.data_matching, read_closed_books(documents, continued.export_id)
         if closed is None:
             raise Impossible(problems.remainder_gone())
