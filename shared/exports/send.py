@@ -4,6 +4,7 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
 
 * 200: per-row errors are booked; the sum must account for every row, else the missing rows are asked for again;
 * refused as a whole (400): the named row is taken out, or the rows are split in halves until the bad one stands alone;
+* slow: it is sent in smaller calls, as the pace of the account wants (shared/exports/pace.py);
 * unavailable: wait and send the same rows again, which is safe because the call is an upsert;
 * unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
   they are split in halves too.
@@ -24,6 +25,7 @@ import msgspec
 
 from shared.exports.backoff import Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
+from shared.exports.pace import LanePace
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -115,16 +117,20 @@ class BatchSender:
         client: MailchimpClient,
         plan: Plan,
         backoff: Backoff,
+        pace: LanePace,
         *,
         before_call: Callable[[], None],
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
     ) -> None:
         """``before_call`` runs before every call and raises when the connection is no longer ours."""
         self._client = client
         self._plan = plan
         self._backoff = backoff
+        self._pace = pace
         self._before_call = before_call
         self._clock = clock
+        self._monotonic = monotonic
         self._tag_ids = {tag.casefold(): (tag, tag_id) for tag, tag_id in plan.tag_ids.items()}
 
     def send(self, batch: int, lane: int, body: bytes) -> BatchResult:
@@ -135,6 +141,10 @@ class BatchSender:
         waiting: list[Sequence[_Row]] = [rows]
         while waiting:
             part = waiting.pop()
+            most = self._pace.rows()
+            if len(part) > most:
+                waiting.append(part[most:])
+                part = part[:most]
             try:
                 reply = self._subscribe(part, body if part is rows else _compose(body, part), outcome)
             except BatchRefused as refusal:
@@ -163,22 +173,28 @@ class BatchSender:
 
     def _subscribe(self, part: Sequence[_Row], payload: bytes, outcome: _Outcome) -> SubscribeReply:
         tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
-        return self._until_answered(
-            partial(self._client.subscribe, self._plan.audience_id, payload), outcome, tries=tries
-        )
+        subscribe = partial(self._client.subscribe, self._plan.audience_id, payload)
+        return self._until_answered(subscribe, outcome, tries=tries, rows=len(part))
 
-    def _until_answered(self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int) -> _Answer:
-        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up."""
+    def _until_answered(
+        self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int, rows: int | None = None
+    ) -> _Answer:
+        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up.
+
+        ``rows``: the members of the call, whose time is to be learnt from.
+        """
         failed = 0
         while True:
             self._before_call()
             outcome.calls += 1
+            slow_downs, began = self._pace.slow_downs(), self._monotonic()
             try:
                 answer = call()
             except (BatchRefused, TagNotFound):
                 self._backoff.success()
                 raise
             except Unavailable as error:
+                self._pace.failed(error, rows, self._monotonic() - began, slow_downs)
                 outcome.resent = outcome.resent or error.outcome_unknown
                 if error.outcome_unknown and self._is_up(outcome):
                     failed += 1
@@ -188,6 +204,7 @@ class BatchSender:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:
                 self._backoff.success()
+                self._pace.answered(rows, self._monotonic() - began)
                 return answer
 
     def _is_up(self, outcome: _Outcome) -> bool:

@@ -30,6 +30,6 @@ class Signals:
         message = RemovalMessage(destination_id=destination_id)
         self._queues.send(REMOVALS_QUEUE, message.model_dump(by_alias=True), delay_s)
 
-    def wake_all(self, account_id: str, lanes: Iterable[int]) -> None:
+    def wake_all(self, account_id: str, lanes: Iterable[int], *, delay_s: float = 0) -> None:
         for lane in lanes:
-            self.wake(account_id, lane)
+            self.wake(account_id, lane, delay_s=delay_s)
