@@ -1,6 +1,6 @@
 """The benchmark in small, with real processes: what an export costs that does not depend on how fast the machine is.
 
-A second request for each batch, a body sent twice, or profiles kept in memory are noticed. `make bench` measures the
+A second request for each batch, a body sent twice, or replies kept in memory are noticed. `make bench` measures the
 rest (docs/benchmark.md).
 """
 
@@ -19,7 +19,16 @@ from shared.exports.model import BATCHES_PER_PACK
 
 SMALL, LARGE = 10_000, 50_000
 LANES = 4
-CASE = Case("test", LARGE, OVERLAPPING, lanes=LANES, hosts=2, latency_base_ms=30, seconds_between_looks=1)
+CASE = Case(
+    "test",
+    LARGE,
+    OVERLAPPING,
+    lanes=LANES,
+    hosts=2,
+    latency_base_ms=30,
+    has_realistic_replies=True,
+    seconds_between_looks=1,
+)
 
 
 @pytest.fixture(scope="module")
