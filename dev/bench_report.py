@@ -313,8 +313,9 @@ def markdown(document: Mapping[str, Any], part: str = "all") -> str:
         if part in ("all", title.partition(":")[0].split()[0].lower()):
             heading, *rows = [f"| {' | '.join(row)} |" for row in table]
             parts.append("\n".join([f"**{title}**", "", heading, f"|{'---|' * len(table[0])}", *rows]))
-    parts += document["failures"]
-    parts += disturbances(document)
+    shown = slope_runs(document["runs"]) if part == "slope" else document["runs"]
+    parts += document["failures"] if part == "all" else []
+    parts += disturbances({**document, "runs": shown})
     return "\n\n".join(parts)
 
 
