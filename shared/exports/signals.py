@@ -36,5 +36,6 @@ class Signals:
             self.wake(account_id, lane)
 
     def _send(self, queue: str, message: Message, delay_s: float = 0) -> None:
-        message.traceparent, message.delay_seconds = trace.current(), max(round(delay_s, 1), 0.0)
+        message.traceparent = trace.current()
+        message.delay_seconds = round(delay_s, 1) if delay_s > 0 else None
         self._queues.send(queue, message.model_dump(by_alias=True, exclude_none=True), delay_s)
