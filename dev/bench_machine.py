@@ -12,6 +12,7 @@ import duckdb
 
 _PROC = Path("/proc")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROGRAMS = {"dev.host": "host", "dev.sandbox": "sandbox", "azurite.js": "azurite"}
 
 
@@ -47,7 +48,7 @@ def usage() -> Usage:
     """The present usage; several hosts count as one program."""
     programs: dict[str, float] = {}
     for pid, name in _children().items():
-        programs[name] = programs.get(name, 0) + _cpu_seconds(pid)
+        programs[name] = programs.get(name, 0) + cpu_seconds(pid)
     # First line of /proc/stat: user nice system idle iowait irq softirq steal …; idle and iowait are no use.
     ticks = [int(text) for text in (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]]
     return Usage(programs, (sum(ticks) - ticks[3] - ticks[4]) / _TICKS_PER_SECOND)
@@ -56,6 +57,12 @@ def usage() -> Usage:
 def peak_memory_mb(pid: int) -> float:
     """The most memory that the process ever had at once (VmHWM), in MB of 1,048,576 bytes."""
     return round(_field(_PROC / str(pid) / "status", "VmHWM") / 1024, 1)
+
+
+def memory_mb(pid: int) -> float:
+    """What the process has in memory now (RSS), in MB of 1,048,576 bytes."""
+    pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+    return pages * _PAGE_BYTES / 1024**2
 
 
 def _children() -> dict[int, str]:
@@ -70,7 +77,7 @@ def _children() -> dict[int, str]:
     return found
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """utime + stime of /proc/[pid]/stat, which are fields 14 and 15; the name before them may hold blanks."""
     fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND

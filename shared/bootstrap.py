@@ -20,6 +20,7 @@ from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
+from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
@@ -91,6 +92,7 @@ class Product:
         self._signals = Signals(self._queues)
         self.store = ExportStore(self.documents, now)
         self.destination_store = DestinationStore(self.documents, self.audit, now, new_id)
+        self._paces = Paces(self.documents, now, most_lanes=settings.mailchimp_max_connections)
         self._sign_ins = SignIns(self.destination_store, self.secrets)
         self._access = MailchimpAccess(
             self._leases,
@@ -101,7 +103,9 @@ class Product:
         )
         self.catalog = SegmentCatalog(self._segments_container, settings.segments_prefix)
         self._export_records = ExportRecords(self.audit)
-        self.exports = ExportService(self.store, self._signals, self._export_records, now=now, new_id=new_id)
+        self.exports = ExportService(
+            self.store, self._signals, self._export_records, self._paces, now=now, new_id=new_id
+        )
         self.connections = Connections(
             self.destination_store,
             self.secrets,
@@ -191,6 +195,7 @@ class Product:
             access=self._access,
             catalog=self.catalog,
             reader=SegmentReader(self._segments_container),
+            paces=self._paces,
             now=self._surroundings.now,
             monotonic=self._surroundings.monotonic,
             new_id=self._surroundings.new_id,
@@ -204,13 +209,15 @@ class Product:
 
     @cached_property
     def lanes(self) -> Lanes:
-        from shared.exports.lanes import Lanes, LaneSettings, LaneTools
+        from shared.exports.lane_work import LaneTools
+        from shared.exports.lanes import Lanes, LaneSettings
 
         tools = LaneTools(
             store=self.store,
             leases=self._leases,
             signals=self._signals,
             sign_ins=self._sign_ins,
+            paces=self._paces,
             open_client=self._access.client,
             now=self._surroundings.now,
             monotonic=self._surroundings.monotonic,
@@ -245,7 +252,7 @@ class Product:
         from shared.exports.sweep import Sweeper, SweepTools
 
         return Sweeper(
-            SweepTools(store=self.store, signals=self._signals, now=self._surroundings.now),
+            SweepTools(store=self.store, signals=self._signals, paces=self._paces, now=self._surroundings.now),
             max_connections=self.settings.mailchimp_max_connections,
             retention=timedelta(days=self.settings.export_retention_days),
         )

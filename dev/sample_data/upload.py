@@ -91,6 +91,12 @@ def upload_plain_folder(
     return name
 
 
+def upload_parquet_folder(container: ContainerClient, folder: str, files: Sequence[Path]) -> None:
+    """A segment that is a plain folder of Parquet files."""
+    for number, file in enumerate(files, 1):
+        _upload_file(container, f"{folder}/part-{number:05}.parquet", file)
+
+
 def _upload_entity(container: ContainerClient, folder: str, entity: Entity, refreshed_at: datetime) -> dict[str, Any]:
     partitions = []
     for number, content in enumerate(entity.files, 1):

@@ -110,12 +110,14 @@ class Journal:
         self.by_status: Counter[int] = Counter()
         self.open_calls = 0
         self.max_open_calls = 0
+        self.body_bytes = 0
         self._number = 0
 
     def begin(self, account: Account | None, request: Request, kind: str, now: float) -> CallRecord:
         """Note a call that was received."""
         self._number += 1
         self.by_kind[kind] += 1
+        self.body_bytes += len(request.body)
         record = CallRecord(
             number=self._number,
             account=account.id if account else "",

@@ -149,6 +149,7 @@ class ControlApi:
                 "answers": {str(status): count for status, count in sorted(journal.by_status.items())},
                 "openCalls": journal.open_calls,
                 "maxOpenCalls": journal.max_open_calls,
+                "bodyBytes": journal.body_bytes,
                 "oauthClient": {
                     "clientId": sandbox.oauth.client.client_id,
                     "redirectUris": list(sandbox.oauth.client.redirect_uris),

@@ -205,6 +205,7 @@ _EXPORT: Final[dict[str, Any]] = {
         }
     ],
     "progress": None,
+    "pace": None,
     "books": {
         "rowsRead": 12500,
         "invalid": 40,

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.segments.sql import quote_literal
+from shared.segments.sql import quote_literal, trimmed
 
 _ADDRESS_NEEDS: Final = ("addr1", "city", "state", "zip")
+_BLANKS: Final = " \t\r\n\u00a0\ufeff"
 _DAY_FORMATS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d")
 
 
@@ -29,7 +30,7 @@ class MergeValue:
 
 def _text(column: str) -> str:
     """The trimmed text, NULL where it is empty."""
-    return f"nullif(trim({column}, ' \t\r\n\u00a0\ufeff'), '')"
+    return f"nullif({trimmed(column, _BLANKS)}, '')"
 
 
 def _checked(tag: str, text: str, value: str) -> MergeValue:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shared import log, trace
 from shared.destinations.removal import Removals
 from shared.exports.finish import Finisher
-from shared.exports.lanes import open_shares
+from shared.exports.lane_work import open_shares
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.exports.problems import internal
 from shared.exports.signals import Signals

@@ -29,6 +29,7 @@ from shared.exports.counts import remember_members, remember_rows
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
 from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
+from shared.exports.pace import Paces, connections_of
 from shared.exports.places import Places
 from shared.exports.profiles import Counts, Profiles
 from shared.exports.sign_in import SignIns
@@ -81,6 +82,7 @@ class PrepareTools:
     access: MailchimpAccess
     catalog: SegmentCatalog
     reader: SegmentReader
+    paces: Paces
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     new_id: Callable[[], str]
@@ -162,8 +164,9 @@ class Preparer:
             return partial(self._tools.signals.finish, plan.export_id)
         forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
-        connections = {lane % self._max_connections for lane in plan.lanes}
-        return partial(self._tools.signals.wake_all, plan.account_id, sorted(connections))
+        pace = self._tools.paces.get(plan.account_id)
+        connections = connections_of(plan.lanes, pace, self._max_connections)
+        return partial(self._tools.signals.wake_all, plan.account_id, connections)
 
     def _stop(self, export_id: str, problem: Problem, status: _StopStatus = Status.FAILED) -> Callable[[], None]:
         level = logging.INFO if status is Status.SKIPPED else logging.WARNING
@@ -370,8 +373,6 @@ class Preparer:
         assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
         members = counts.books.members - counts.books.suppressed
         batches = -(-members // MEMBERS_PER_BATCH)
-        first = crc32(export_id.encode()) % self._max_connections  # small exports do not all use lane 0
-        lanes = [(first + number) % self._max_connections for number in range(min(batches, self._max_connections))]
         return Plan(
             export_id=export_id,
             destination_id=destination.id,
@@ -382,7 +383,7 @@ class Preparer:
             attempt=attempt,
             configuration=fingerprints.of_configuration(destination),
             traceparent=trace.current(),
-            lanes=tuple(lanes),
+            lanes=self._lanes(export_id, sign_in.account_id, batches),
             members=members,
             batches=batches,
             tag_ids=dict(tag_ids),
@@ -390,6 +391,14 @@ class Preparer:
             invalid_reasons=counts.invalid_reasons,
             books=counts.books,
         )
+
+    def _lanes(self, export_id: str, account_id: str, batches: int) -> tuple[int, ...]:
+        """The lanes that the batches are dealt to. Open ones are among them: it is their calls that open others."""
+        open_lanes = self._tools.paces.get(account_id).lanes
+        if batches > open_lanes:
+            return tuple(range(min(batches, self._max_connections)))
+        first = crc32(export_id.encode()) % open_lanes  # small exports do not all use lane 0
+        return tuple((first + number) % open_lanes for number in range(batches))
 
 
 @contextmanager

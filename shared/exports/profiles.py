@@ -21,7 +21,7 @@ from shared.exports.merge_values import MergeValue
 from shared.exports.model import MEMBERS_PER_BATCH, Books, SegmentCount
 from shared.segments.formats import PinnedSegment
 from shared.segments.reader import SegmentReader
-from shared.segments.sql import quote_literal
+from shared.segments.sql import quote_literal, trimmed
 
 _BATCHES_PER_QUERY: Final = 100
 _SEGMENTS_PER_MASK: Final = 62
@@ -75,6 +75,7 @@ class Profiles:
                 "autoinstall_known_extensions": False,
             },
         )
+        self._run("PRAGMA disable_checkpoint_on_shutdown")  # the file is deleted when it is closed
         self._segments: list[str] = []
         self._rows: list[int] = []
         self._files: list[str] = []
@@ -106,7 +107,7 @@ class Profiles:
 
     def match(self) -> int:
         """Check the addresses (column c0), find duplicates and merge people; returns the number of people."""
-        address = f"trim(c0, {quote_literal(_BLANKS)})"
+        address = trimmed("c0", _BLANKS)
         self._run(f"""
             CREATE TABLE judged AS
             SELECT rowid AS n, segment,
@@ -248,9 +249,9 @@ class Profiles:
         pairs = ", ".join(f"{quote_literal(json.dumps(v.tag) + ':')} || ({v.json})" for v in values)
         merge_fields = f"concat_ws(',', {pairs})" if pairs else "''"
         return (
-            f"'{{\"email_address\":' || to_json(trim(s.c0, {quote_literal(_BLANKS)}))"
-            f' || \',"status_if_new":"{member_status.value}","merge_fields":{{\' || {merge_fields}'
-            " || '},\"tags\":' || t.tags || '}'"
+            f"concat('{{\"email_address\":', to_json({trimmed('s.c0', _BLANKS)}), "
+            f'\',"status_if_new":"{member_status.value}","merge_fields":{{\', {merge_fields}, '
+            "'},\"tags\":', t.tags, '}')"
         )
 
     def _write_tag_sets(self, tags: Sequence[str]) -> None:
@@ -285,7 +286,7 @@ class Profiles:
         texts = ", ".join(f"({v.json})" for v in values) or "''"
         self._run(f"""
             COPY (
-                SELECT m.position, trim(s.c0, {quote_literal(_BLANKS)}) AS email, s.segment, s.file, s.row,
+                SELECT m.position, {trimmed("s.c0", _BLANKS)} AS email, s.segment, s.file, s.row,
                        md5_number_lower(concat_ws(chr(31), {texts})) AS payload, t.tags
                 FROM members m JOIN source s ON s.rowid = m.n JOIN tag_sets t ON {self._same_masks}
                 ORDER BY m.position

@@ -4,6 +4,7 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
 
 * 200: per-row errors are booked; the sum must account for every row, else the missing rows are asked for again;
 * refused as a whole (400): the named row is taken out, or the rows are split in halves until the bad one stands alone;
+* slow: it is sent in smaller calls, as the pace of the account wants (shared/exports/pace.py);
 * unavailable: wait and send the same rows again, which is safe because the call is an upsert;
 * unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
   they are split in halves too.
@@ -24,6 +25,7 @@ import msgspec
 
 from shared.exports.backoff import Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
+from shared.exports.pace import LanePace
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -44,27 +46,33 @@ _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
 
 
-class _Member(msgspec.Struct):
+class _Member(msgspec.Struct, gc=False):
     email_address: str
-    tags: list[str]
+    tags: tuple[str, ...]
 
 
-class _Body(msgspec.Struct):
+class _Checked(msgspec.Struct):
+    """Of a body, what a reply is checked against."""
+
+    members: list[_Member]
+
+
+class _Parts(msgspec.Struct):
+    """A body taken apart, each member as it was prepared."""
+
     members: list[msgspec.Raw]
 
 
-_body_decoder = msgspec.json.Decoder(_Body)
-_member_decoder = msgspec.json.Decoder(_Member)
+_checked_decoder = msgspec.json.Decoder(_Checked)
+_parts_decoder = msgspec.json.Decoder(_Parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One member of the request: its place in the batch, its JSON as prepared, its address and the tags for it."""
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """One member of the request: its place in the batch, its address and the tags for it."""
 
     position: int
-    raw: msgspec.Raw
     email: str
-    tags: Sequence[str]
+    tags: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -91,15 +99,14 @@ class _Troubled(Exception):
 
 def read_rows(body: bytes) -> list[_Row]:
     """The members of a prepared request body."""
-    rows = []
-    for position, raw in enumerate(_body_decoder.decode(body).members):
-        member = _member_decoder.decode(raw)
-        rows.append(_Row(position, raw, member.email_address, member.tags))
-    return rows
+    members = _checked_decoder.decode(body).members
+    return [_Row(position, member.email_address, member.tags) for position, member in enumerate(members)]
 
 
-def _compose(rows: Sequence[_Row]) -> bytes:
-    return b'{"members":[' + b",".join(bytes(row.raw) for row in rows) + b'],"update_existing":true}'
+def _compose(body: bytes, rows: Sequence[_Row]) -> bytes:
+    """The body of these rows of ``body`` alone. It is taken apart only here: nearly every body is sent as it is."""
+    members = _parts_decoder.decode(body).members
+    return b'{"members":[' + b",".join(bytes(members[row.position]) for row in rows) + b'],"update_existing":true}'
 
 
 class BatchSender:
@@ -110,16 +117,20 @@ class BatchSender:
         client: MailchimpClient,
         plan: Plan,
         backoff: Backoff,
+        pace: LanePace,
         *,
         before_call: Callable[[], None],
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
     ) -> None:
         """``before_call`` runs before every call and raises when the connection is no longer ours."""
         self._client = client
         self._plan = plan
         self._backoff = backoff
+        self._pace = pace
         self._before_call = before_call
         self._clock = clock
+        self._monotonic = monotonic
         self._tag_ids = {tag.casefold(): (tag, tag_id) for tag, tag_id in plan.tag_ids.items()}
 
     def send(self, batch: int, lane: int, body: bytes) -> BatchResult:
@@ -127,17 +138,21 @@ class BatchSender:
         began = self._clock()
         rows = read_rows(body)
         outcome = _Outcome()
-        waiting: list[tuple[Sequence[_Row], bytes | None]] = [(rows, body)]
+        waiting: list[Sequence[_Row]] = [rows]
         while waiting:
-            part, part_body = waiting.pop()
+            part = waiting.pop()
+            most = self._pace.rows()
+            if len(part) > most:
+                waiting.append(part[most:])
+                part = part[:most]
             try:
-                reply = self._subscribe(part, part_body, outcome)
+                reply = self._subscribe(part, body if part is rows else _compose(body, part), outcome)
             except BatchRefused as refusal:
-                waiting.extend((rest, None) for rest in self._without_refused(part, refusal, outcome))
+                waiting.extend(self._without_refused(part, refusal, outcome))
             except _Troubled:
-                waiting.extend((half, None) for half in self._halves(part, outcome, "serverError", _SERVER_ERROR))
+                waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
             else:
-                waiting.extend((rest, None) for rest in self._book(part, reply, outcome))
+                waiting.extend(self._book(part, reply, outcome))
         return BatchResult(
             batch=batch,
             lane=lane,
@@ -156,25 +171,30 @@ class BatchSender:
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    def _subscribe(self, part: Sequence[_Row], body: bytes | None, outcome: _Outcome) -> SubscribeReply:
-        payload = body if body is not None else _compose(part)
+    def _subscribe(self, part: Sequence[_Row], payload: bytes, outcome: _Outcome) -> SubscribeReply:
         tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
-        return self._until_answered(
-            partial(self._client.subscribe, self._plan.audience_id, payload), outcome, tries=tries
-        )
+        subscribe = partial(self._client.subscribe, self._plan.audience_id, payload)
+        return self._until_answered(subscribe, outcome, tries=tries, rows=len(part))
 
-    def _until_answered(self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int) -> _Answer:
-        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up."""
+    def _until_answered(
+        self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int, rows: int | None = None
+    ) -> _Answer:
+        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up.
+
+        ``rows``: the members of the call, whose time is to be learnt from.
+        """
         failed = 0
         while True:
             self._before_call()
             outcome.calls += 1
+            slow_downs, began = self._pace.slow_downs(), self._monotonic()
             try:
                 answer = call()
             except (BatchRefused, TagNotFound):
                 self._backoff.success()
                 raise
             except Unavailable as error:
+                self._pace.failed(error, rows, self._monotonic() - began, slow_downs)
                 outcome.resent = outcome.resent or error.outcome_unknown
                 if error.outcome_unknown and self._is_up(outcome):
                     failed += 1
@@ -184,6 +204,7 @@ class BatchSender:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:
                 self._backoff.success()
+                self._pace.answered(rows, self._monotonic() - began)
                 return answer
 
     def _is_up(self, outcome: _Outcome) -> bool:
@@ -223,9 +244,9 @@ class BatchSender:
         lacking: dict[str, list[str]] = {}
         for member in members:
             row = by_key.get(member.email_address.lower())
-            if row is None or tuple(row.tags) == tuple(member.tag_names):
+            if row is None or row.tags == (names := member.tag_names):
                 continue
-            shown = {name.casefold() for name in member.tag_names}
+            shown = {name.casefold() for name in names}
             for tag in row.tags:
                 if tag.casefold() not in shown:
                     lacking.setdefault(tag.casefold(), []).append(member.email_address)

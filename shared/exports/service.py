@@ -23,11 +23,12 @@ from shared.exports.errors import (
 )
 from shared.exports.history import ExportFilter, History
 from shared.exports.model import ENDED, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
+from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
 from shared.exports.rejected_header import NONE_REJECTED
 from shared.exports.signals import Signals
 from shared.exports.store import CurrentExport, ExportStore
-from shared.exports.view import ExportView, Progress, view_of
+from shared.exports.view import ExportView, PaceView, Progress, view_of
 from shared.people import Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists
@@ -44,6 +45,7 @@ class ExportService:
         store: ExportStore,
         signals: Signals,
         records: ExportRecords,
+        paces: Paces,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
@@ -52,6 +54,7 @@ class ExportService:
         self._history = History(store.documents)
         self._signals = signals
         self._records = records
+        self._paces = paces
         self._now = now
         self._new_id = new_id
 
@@ -218,7 +221,15 @@ class ExportService:
                 "untagged": tally.untagged,
             }
         )
-        return view_of(live, progress, self._now())
+        pace = self._paces.get(plan.account_id)
+        shown = PaceView(
+            lanes=pace.lanes,
+            most_lanes=self._paces.most_lanes,
+            rows_per_call=pace.rows,
+            slowed_down_at=pace.slowed_down_at,
+            reason=pace.reason,
+        )
+        return view_of(live, progress, self._now(), shown)
 
     # -- stop ----------------------------------------------------------------------------------------------------
 

@@ -31,9 +31,9 @@ class Signals:
     def removal(self, destination_id: str, *, delay_s: float = 0) -> None:
         self._send(REMOVALS_QUEUE, RemovalMessage(destination_id=destination_id), delay_s)
 
-    def wake_all(self, account_id: str, lanes: Iterable[int]) -> None:
+    def wake_all(self, account_id: str, lanes: Iterable[int], *, delay_s: float = 0) -> None:
         for lane in lanes:
-            self.wake(account_id, lane)
+            self.wake(account_id, lane, delay_s=delay_s)
 
     def _send(self, queue: str, message: Message, delay_s: float = 0) -> None:
         message.traceparent = trace.current()

@@ -16,6 +16,7 @@ from shared import log, trace
 from shared.exports.history import History
 from shared.exports.lanes import LaneRest
 from shared.exports.model import Export, Plan, Status
+from shared.exports.pace import Paces, connections_of
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.storage import names
@@ -30,6 +31,7 @@ class SweepTools:
 
     store: ExportStore
     signals: Signals
+    paces: Paces
     now: Callable[[], datetime]
 
 
@@ -95,10 +97,10 @@ class Sweeper:
             int(entry.name.rsplit("/", 1)[1]): (entry.leased, LaneRest.from_metadata(entry.metadata))
             for entry in store.documents.list(names.account_lanes(plan.account_id), metadata=True)
         }
-        for connection in sorted({lane % self._max_connections for lane in open_lanes}):
+        pace = self._tools.paces.get(plan.account_id)
+        for connection in connections_of(open_lanes, pace, self._max_connections):
             leased, rest = resting.get(connection, (False, LaneRest()))
-            on_its_way = rest.wake_at is not None and rest.wake_at + _GRACE > self._tools.now()
-            if not leased and not on_its_way:
+            if not leased and not rest.lasts(self._tools.now() - _GRACE, pace):
                 log.warning("sweep.wake", export=export.id, lane=connection)
                 self._tools.signals.wake(plan.account_id, connection)
 

@@ -30,6 +30,21 @@ class Progress(JsonDocument):
     """Calls' worth of members to send."""
 
 
+class PaceView(JsonDocument):
+    """How fast the Mailchimp account is sent to at the moment, over all its exports."""
+
+    lanes: int
+    """Connections that may send now."""
+    most_lanes: int
+    """Connections that may send at best."""
+    rows_per_call: int
+    """Members that a call may hold now."""
+    slowed_down_at: datetime | None = None
+    """When Mailchimp asked for less; null when that is long ago."""
+    reason: str | None = None
+    """Why it was slowed down: `tooManyConnections`, `blocked` or `serverError`."""
+
+
 class ExportView(JsonDocument):
     """One export as the API answers it."""
 
@@ -64,6 +79,8 @@ class ExportView(JsonDocument):
     """The version of each segment that was read."""
     progress: Progress | None = None
     """Null before anything is sent, when it has ended, and in lists."""
+    pace: PaceView | None = None
+    """Null before anything is sent, when it has ended, and in lists."""
     books: Books
     """The account of all rows."""
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
@@ -82,7 +99,7 @@ class ExportView(JsonDocument):
     """Members who left a segment and lost its tag."""
 
 
-def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportView:
+def view_of(export: Export, progress: Progress | None, now: datetime, pace: PaceView | None = None) -> ExportView:
     """The view of ``export``; ``seconds`` runs until now while it has not ended."""
     problem = export.stop.problem if export.stop is not None and not export.ended else export.problem
     return ExportView(
@@ -91,4 +108,5 @@ def view_of(export: Export, progress: Progress | None, now: datetime) -> ExportV
         problem=problem,
         seconds=round(((export.ended_at or now) - export.created_at).total_seconds(), 3),
         progress=progress,
+        pace=pace,
     )

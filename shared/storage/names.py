@@ -178,6 +178,11 @@ def account_lanes(account: str) -> str:
     return f"accounts/{account}/lanes/"
 
 
+def pace(account: str) -> str:
+    """How fast the account is sent to."""
+    return f"accounts/{account}/pace.json"
+
+
 def open_exports(account: str) -> str:
     return f"accounts/{account}/open/"
 

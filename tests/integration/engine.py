@@ -14,7 +14,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.storage.blob import BlobServiceClient
@@ -34,9 +34,11 @@ from shared.destinations.model import (
 from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
+from shared.exports.pace import Pace
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.settings import read_settings
+from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES, REMOVALS_QUEUE
 
 AUDIENCE = "a1b2c3d4e5"
@@ -103,6 +105,13 @@ class Engine:
         )
         self.product.destination_store.create(destination, TESTER)
         return destination
+
+    def set_pace(self, *, lanes: int, seconds_per_member: float = 0.01) -> None:
+        """What is known of the Mailchimp account, for an hour."""
+        known = Pace(
+            lanes=lanes, seconds_per_member=seconds_per_member, changed_at=datetime.now(UTC) - timedelta(hours=1)
+        )
+        self.product.documents.write(names.pace(ACCOUNT), known.to_bytes())
 
     # -- driving -------------------------------------------------------------------------------------------------
 
@@ -218,7 +227,10 @@ class HurriedSleep:
 
 
 def build_engine(connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
-    """An engine on a storage account of its own; ``settings`` by their names."""
+    """An engine on a storage account of its own; ``settings`` by their names.
+
+    It has exported to the Mailchimp account before, so all lanes are open.
+    """
     environment = {
         "AzureWebJobsStorage": connection_string,
         "MAILCHIMP_API_URL": sandbox.address,
@@ -229,7 +241,10 @@ def build_engine(connection_string: str, sandbox: SandboxControl, **settings: st
     }
     product = bootstrap(read_settings(environment), Surroundings(sleep=HurriedSleep(), random=lambda: 0.5))
     product.ensure_storage()
-    return Engine(product, sandbox, connection_string)
+    engine = Engine(product, sandbox, connection_string)
+    if not product.documents.exists(names.pace(ACCOUNT)):
+        engine.set_pace(lanes=10)
+    return engine
 
 
 def people(count: int, *, start: int = 0, domain: str = "mail.example") -> list[dict[str, str]]:

@@ -30,8 +30,8 @@ HISTORY = (
     "audit/",
 )
 """What a removed destination may leave: its history, the audit log, how many rows a segment has, ..."""
-CONNECTION = re.compile(r"state/accounts/[^/]+/lanes/\d+")
-"""... and an account's connections to Mailchimp, which other destinations use: empty blobs."""
+CONNECTION = re.compile(r"state/accounts/[^/]+/(lanes/\d+|pace\.json)")
+"""... and what the app knows of an account, which other destinations use: its connections (empty blobs), its pace."""
 
 
 class Killed(BaseException):

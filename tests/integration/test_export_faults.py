@@ -120,6 +120,7 @@ def test_an_outage_delays_the_export_and_shows_it_as_waiting(engine: Engine, fau
 
 def test_a_long_outage_gives_the_connection_back_and_comes_again_by_message(engine: Engine) -> None:
     engine.write_segment("Readers", people(10))
+    engine.set_pace(lanes=1)
     export_id = engine.start(engine.destination(["Readers"]))
     for queue, message in engine.receive([PREPARE_QUEUE]):
         engine.handle(queue, message)

@@ -17,6 +17,7 @@ from shared.destinations.model import (
     SignInState,
 )
 from shared.exports.model import Export, Problem, Status, Trigger, new_id
+from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.signals import Signals
@@ -57,6 +58,7 @@ class ExportsInMemory:
             self.store,
             cast("Signals", self.signals),
             self.records,
+            Paces(self.documents.as_documents(), lambda: self.now, most_lanes=8),
             now=lambda: self.now,
             new_id=self._new_id,
         )

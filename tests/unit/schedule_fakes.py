@@ -18,6 +18,7 @@ from shared.destinations.model import (
     SignInState,
 )
 from shared.exports.model import Export, Status
+from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
 from shared.exports.service import ExportService
 from shared.exports.signals import Signals
@@ -147,6 +148,7 @@ class World:
             self.store,
             cast("Signals", self.signals),
             ExportRecords(AuditLog(self.audit.as_documents())),
+            Paces(self.documents.as_documents(), self.clock, most_lanes=8),
             now=self.clock,
             new_id=self._new_id,
         )

@@ -12,6 +12,7 @@ import pytest
 
 from shared import telemetry
 from shared.exports.model import Export, Status
+from shared.exports.pace import Paces
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.sweep import Sweeper, SweepTools
@@ -70,7 +71,8 @@ def waiting_since(store: ExportStore) -> datetime | None:
 def swept(store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What one round of the sweep says of waiting exports."""
     caplog.clear()
-    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), now=clock)
+    paces = Paces(store.documents, clock, most_lanes=8)
+    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), paces=paces, now=clock)
     with caplog.at_level(logging.INFO):
         Sweeper(tools, max_connections=8, retention=timedelta(days=30)).sweep()
     lines = [json.loads(record.getMessage()) for record in caplog.records]

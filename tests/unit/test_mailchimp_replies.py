@@ -44,6 +44,14 @@ class TestAMember:
     def test_keeps_tag_names_as_they_are(self) -> None:
         assert read(created=[member("ada@mail.example", " Größe ✓ ")]).created[0].tag_names == (" Größe ✓ ",)
 
+    @pytest.mark.parametrize("odd", [{"status": None}, {"tags": None}, {"tags_count": "3"}, {"tags": [{"id": 1}]}])
+    def test_that_is_odd_leaves_the_others_as_they_are(self, odd: dict[str, Any]) -> None:
+        good = [member("ada@mail.example", "VIP", "New"), member("bob@mail.example", "VIP")]
+        reply = read(created=[*good, {"email_address": "eve@mail.example", **odd}], updated=good, errors=[{}])
+        assert reply.created[:2] == reply.updated == read(created=good).created
+        assert reply.created[2].email_address == "eve@mail.example"
+        assert reply.error_count == 1
+
 
 class TestARowError:
     def test_keeps_mailchimps_words_and_field(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import pytest
 
 from dev import bench_data, demo
@@ -220,6 +221,15 @@ def test_benchmark_people_are_distinct_and_files_are_made_once(tmp_path: Path) -
     assert all(objection(row[3]) is None for row in rows)
     before = [file.stat().st_mtime_ns for file in files]
     assert [file.stat().st_mtime_ns for file in bench_data.people_files(1000, tmp_path)] == before
+
+
+def test_benchmark_parquet_holds_the_same_rows_under_their_names(tmp_path: Path) -> None:
+    plain, parquet = (bench_data.people_files(100, tmp_path, file_format)[3] for file_format in ("csv", "parquet"))
+    with duckdb.connect() as connection:
+        found = connection.read_parquet(str(parquet))
+        assert found.columns == [attribute.name for attribute in bench_data.ATTRIBUTES]
+        rows = [tuple(str(value) for value in row) for row in found.fetchall()]
+    assert rows == [tuple(row) for row in csv.reader(plain.read_text(encoding="utf-8").splitlines())]
 
 
 def test_benchmark_segments_overlap_by_a_fifth_and_cover_everybody() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev.transactions import CLASSES, class_of, count
+from dev.bench_storage import CLASSES, class_of, count
 
 BLOB = "/devstoreaccount1/state/runs/e1/results/00/00001.json"
 
