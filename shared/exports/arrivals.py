@@ -35,7 +35,7 @@ def arrived(kind: type[_Message], body: bytes, delivery: Delivery) -> Iterator[_
     if delivery.inserted_at is not None:
         # Microsoft's library drops the time zone of a time that ends in +00:00 instead of Z.
         inserted_at = delivery.inserted_at.replace(tzinfo=delivery.inserted_at.tzinfo or UTC)
-        age_s = (delivery.at - inserted_at).total_seconds() - message.delay_seconds
+        age_s = (delivery.at - inserted_at).total_seconds() - (message.delay_seconds or 0.0)
         telemetry.measure(telemetry.QUEUE_AGE, max(age_s, 0.0), queue=delivery.queue)
     with trace.going_on(message.traceparent, delivery.traceparent):
         yield message

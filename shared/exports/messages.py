@@ -25,7 +25,7 @@ class Message(JsonDocument):
 
     v: Literal[1] = 1
     traceparent: Traceparent = None
-    delay_seconds: Annotated[float, Field(ge=0)] = 0
+    delay_seconds: Annotated[float, Field(ge=0)] | None = None
 
 
 class ExportMessage(Message):

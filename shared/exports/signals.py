@@ -49,5 +49,6 @@ class Signals:
             self.wake(account_id, lane, delay_s=delay_s)
 
     def _send(self, queue: str, message: Message, delay_s: float = 0) -> None:
-        message.traceparent, message.delay_seconds = trace.current(), max(round(delay_s, 1), 0.0)
+        message.traceparent = trace.current()
+        message.delay_seconds = round(delay_s, 1) if delay_s > 0 else None
         self._queues.send(queue, message.model_dump(mode="json", by_alias=True, exclude_none=True), delay_s)

@@ -131,7 +131,7 @@ def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:
         seen += engine.messages(queue)
         for name, message in engine.receive([queue]):
             engine.handle(name, message)
-    assert [set(message) - {"v", "again", "failures", "endsWait"} for message in seen] == [
+    assert [set(message) - {"v", "again", "failures", "traceparent", "endsWait"} for message in seen] == [
         {"exportId"},
         {"accountId", "lane"},
         {"accountId", "lane"},
