@@ -2,7 +2,7 @@
 
 OpenTelemetry's global providers stay unset: with them FastAPI would make spans of its own, which show the query of the
 address that a sign-in returns to. The exporter signs in as APPLICATIONINSIGHTS_AUTHENTICATION_STRING says, like the
-Functions host. Log lines go through the host as ever: alerts and the workbook read them there (docs/decisions/0017).
+Functions host. Log lines go through the host as ever: alerts and the workbook read them there (docs/decisions/0021).
 """
 
 from __future__ import annotations
