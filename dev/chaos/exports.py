@@ -58,7 +58,7 @@ def rejected_profiles(processes: Processes, export_id: str) -> list[dict[str, st
 
 
 def wait_until_tidy(processes: Processes, export: Mapping[str, Any]) -> Check:
-    """Whether an ended export leaves no marks of being under way and, unless it can be resumed, no request bodies, which
+    """Whether an ended export leaves no marks of being under way and, unless it can be resumed, no request bodies: they
     hold profiles."""
     deadline = time.monotonic() + _TIDY_WITHIN_S
     export_id = str(export["id"])
