@@ -77,7 +77,7 @@ OUTAGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "outage, 403 in HTML": {"action": "bare", "status": 403},
 }
 
-RESTRICTED: Final = {"action": "problem", "name": "account restricted", "preset": "complianceRelated"}
+RESTRICTED: Final = {"action": "problem", "name": "call of a restricted account", "preset": "complianceRelated"}
 
 
 def lasting(scale: float) -> list[dict[str, Any]]:
