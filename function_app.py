@@ -1,22 +1,37 @@
 """The triggers of the app and nothing else: each decodes, calls shared/, encodes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import azure.functions as func
 
+from shared import telemetry, trace
 from shared.bootstrap import bootstrap
-from shared.exports.messages import ExportMessage, MessageInvalid, RemovalMessage, WakeMessage, read_message
+from shared.exports.arrivals import Delivery, arrived
+from shared.exports.messages import ExportMessage, Message, MessageInvalid, RemovalMessage, WakeMessage
+from shared.failures import failing_quietly
 from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
 
 product = bootstrap(read_settings(os.environ))
+telemetry.start(product.settings)
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]
 
 STORAGE = "AzureWebJobsStorage"
+Work = TypeVar("Work", bound=Message)
+
+
+@contextmanager
+def work(kind: type[Work], queue: str, message: func.QueueMessage, context: func.Context) -> Iterator[Work]:
+    delivery = Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
+    with arrived(kind, message.get_body(), delivery) as found, failing_quietly():
+        yield found
 
 
 # What func.AsgiFunctionApp makes, but for requests that the adapter cannot read, such as GET /api/%ff: they fail before
@@ -32,73 +47,84 @@ async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.Ht
 
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
-def prepare(message: func.QueueMessage) -> None:
-    product.preparer.prepare(read_message(ExportMessage, message.get_body()))
+def prepare(message: func.QueueMessage, context: func.Context) -> None:
+    with work(ExportMessage, PREPARE_QUEUE, message, context) as found:
+        product.preparer.prepare(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=LANES_QUEUE, connection=STORAGE)
-def lanes(message: func.QueueMessage) -> None:
-    product.lanes.wake(read_message(WakeMessage, message.get_body()))
+def lanes(message: func.QueueMessage, context: func.Context) -> None:
+    with work(WakeMessage, LANES_QUEUE, message, context) as found:
+        product.lanes.wake(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=FINISH_QUEUE, connection=STORAGE)
-def finish(message: func.QueueMessage) -> None:
-    product.finisher.finish(read_message(ExportMessage, message.get_body()))
+def finish(message: func.QueueMessage, context: func.Context) -> None:
+    with work(ExportMessage, FINISH_QUEUE, message, context) as found:
+        product.finisher.finish(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=REMOVALS_QUEUE, connection=STORAGE)
-def removals(message: func.QueueMessage) -> None:
-    product.untagger.go_on(read_message(RemovalMessage, message.get_body()))
+def removals(message: func.QueueMessage, context: func.Context) -> None:
+    with work(RemovalMessage, REMOVALS_QUEUE, message, context) as found:
+        product.untagger.go_on(found)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
-def prepare_poison(message: func.QueueMessage) -> None:
+def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.prepare(read_message(ExportMessage, message.get_body()))
+        with work(ExportMessage, poison(PREPARE_QUEUE), message, context) as found:
+            product.poison.prepare(found)
     except MessageInvalid:
         error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
-def lanes_poison(message: func.QueueMessage) -> None:
+def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.wake(read_message(WakeMessage, message.get_body()))
+        with work(WakeMessage, poison(LANES_QUEUE), message, context) as found:
+            product.poison.wake(found)
     except MessageInvalid:
         error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
-def finish_poison(message: func.QueueMessage) -> None:
+def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.finish(read_message(ExportMessage, message.get_body()))
+        with work(ExportMessage, poison(FINISH_QUEUE), message, context) as found:
+            product.poison.finish(found)
     except MessageInvalid:
         error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
-def removals_poison(message: func.QueueMessage) -> None:
+def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
     try:
-        product.poison.removal(read_message(RemovalMessage, message.get_body()))
+        with work(RemovalMessage, poison(REMOVALS_QUEUE), message, context) as found:
+            product.poison.removal(found)
     except MessageInvalid:
         error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)
 
 
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
-    product.sweeper.sweep()
-    product.removals.finish_removals()
-    product.destination_store.log_recent_changes()
+    with failing_quietly():
+        product.sweeper.sweep()
+        product.removals.finish_removals()
+        product.destination_store.log_recent_changes()
     event("sweep.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
-def schedule(timer: func.TimerRequest) -> None:
-    product.schedule.run(datetime.now(UTC))
+def schedule(timer: func.TimerRequest, context: func.Context) -> None:
+    with trace.going_on(context.trace_context.trace_parent), failing_quietly():
+        product.schedule.run(datetime.now(UTC))
     event("schedule.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
-    product.sweeper.expire()
-    product.authorizations.delete_expired()
-    product.connections.loose_secrets.delete_left_over()
+    with failing_quietly():
+        product.sweeper.expire()
+        product.authorizations.delete_expired()
+        product.connections.loose_secrets.delete_left_over()

@@ -18,7 +18,7 @@ from typing import Any
 from dev.azurite import AzuriteError
 from dev.bench_data import OVERLAPPING, SINGLE
 from dev.bench_machine import machine
-from dev.bench_report import MILLION, describe, disturbances, figures, markdown, tables
+from dev.bench_report import MILLION, describe, disturbances, figures, filled, markdown, tables
 from dev.bench_runs import (
     BENCH_FOLDER,
     LATENCY_BASE_MS,
@@ -44,8 +44,7 @@ def main() -> int:
     options = parse_arguments()
     terminal = Terminal()
     if options.table:
-        terminal.line(markdown(json.loads(options.table.read_text(encoding="utf-8"))))
-        return 0
+        return print_tables(json.loads(options.table.read_text(encoding="utf-8")), options.into, terminal)
     stop_on_signals()
     described = machine()
     terminal.line(terminal.bold("Benchmark on " + describe(described)))
@@ -92,6 +91,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--check", action="store_true", help="exit code 1 when a figure misses its limit")
     parser.add_argument("--table", type=Path, metavar="FILE", help="only print the tables of a result, as Markdown")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PAGE",
+        help="with --table: put them into these pages instead",
+    )
     options = parser.parse_args(arguments)
     options.members = options.members or (QUICK_MEMBERS if options.quick else MILLION)
     for name in ("members", "latency_members"):
@@ -146,6 +153,15 @@ def cases(options: argparse.Namespace) -> list[Case]:
         ),
         *(replace(export, name=f"slope-{size}", members=size) for size in sizes),
     ]
+
+
+def print_tables(document: Mapping[str, Any], pages: Sequence[Path], terminal: Terminal) -> int:
+    """The tables of an earlier result, on the terminal or in pages that have a place for them."""
+    if not pages:
+        terminal.line(markdown(document))
+    for page in pages:
+        page.write_text(filled(page.read_text(encoding="utf-8"), document), encoding="utf-8")
+    return 0
 
 
 def document_of(described: Mapping[str, Any], results: Sequence[Result], failures: Sequence[str]) -> dict[str, Any]:

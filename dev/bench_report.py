@@ -1,12 +1,13 @@
 """What `make bench` says about its runs: figures beside their limits, and tables of phases, slope, memory and cost.
 
-Everything is computed from the JSON of the benchmark, so that a table can be made again from a file:
+Everything is computed from the JSON of the benchmark, so that tables can be made again from a file, and put into docs/:
 
-    python -m dev.bench --table FILE.json
+    python -m dev.bench --table FILE.json --into docs/benchmark.md docs/performance.md
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -196,7 +197,8 @@ def _if_million(run: Run, met: bool) -> bool | None:
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
-    """The tables of a result, each with its title; the first row is the heading."""
+    """The tables of a result, each with its title: figures, phases, memory, requests, slope. The first row is the
+    heading."""
     yield "Figures", _figure_table([Figure(**figure) for figure in document["figures"]])
     exports = [run for run in document["runs"] if run["case"] != "import"]
     if exports:
@@ -304,13 +306,23 @@ def disturbances(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"During '{run['case']}' other programs used {share:.0f} % of the machine: its times say little."
 
 
-def markdown(document: Mapping[str, Any]) -> str:
-    """All tables as they are put into docs/."""
+def markdown(document: Mapping[str, Any], part: str = "all") -> str:
+    """The tables as they are put into docs/: all of them, or that whose title begins with `part`."""
     parts = [f"Measured {document['at'][:10]} on {describe(document['machine'])}."]
     for title, table in tables(document):
-        heading, *rows = [f"| {' | '.join(row)} |" for row in table]
-        rule = f"|{'---|' * len(table[0])}"
-        parts.append("\n".join([f"**{title}**", "", heading, rule, *rows]))
-    parts += document["failures"]
-    parts += disturbances(document)
+        if part in ("all", title.partition(":")[0].split()[0].lower()):
+            heading, *rows = [f"| {' | '.join(row)} |" for row in table]
+            parts.append("\n".join([f"**{title}**", "", heading, f"|{'---|' * len(table[0])}", *rows]))
+    shown = slope_runs(document["runs"]) if part == "slope" else document["runs"]
+    parts += document["failures"] if part == "all" else []
+    parts += disturbances({**document, "runs": shown})
     return "\n\n".join(parts)
+
+
+def filled(text: str, document: Mapping[str, Any]) -> str:
+    """`text` of a page with what is between `<!-- bench PART -->` and `<!-- end -->` made anew."""
+
+    def fill(found: re.Match[str]) -> str:
+        return f"{found[1]}\n\n{markdown(document, found[2])}\n\n<!-- end -->"
+
+    return re.sub(r"(<!-- bench (\w+) -->).*?<!-- end -->", fill, text, flags=re.DOTALL)

@@ -19,7 +19,7 @@ from azure.storage.blob import BlobServiceClient
 from dev.azurite import PUBLISHED_KEY, start_azurite
 from dev.bench_data import FileFormat, people_files, upload
 from dev.bench_machine import peak_memory_mb, usage
-from dev.bench_storage import CLASSES, count
+from dev.bench_storage import CLASSES, count, count_of_run
 from dev.bench_watch import HostWatch
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import RUN_FOLDER, Stack
@@ -104,7 +104,8 @@ def run_export(case: Case, tell: Callable[[str], None]) -> dict[str, Any]:
             export_id = stack.ask("POST", f"/api/destinations/{destination_id}/exports")["id"]
             _follow(stack, export_id, case.seconds_between_looks, tell)
         used = usage().since(start)
-        counted = count(_lines(log)[len(lines_before) :])
+        lines = _lines(log)[len(lines_before) :]
+        counted = count(lines)
         export = Export.from_bytes(stack.state(names.export(export_id)))
         sandbox = stack.sandbox.state()
         measured = {
@@ -128,6 +129,7 @@ def run_export(case: Case, tell: Callable[[str], None]) -> dict[str, Any]:
             "maxOpenCalls": sandbox["maxOpenCalls"],
             "bodyBytes": sandbox["bodyBytes"] - sandbox_before["bodyBytes"],
             "transactions": {kind: counted[kind] for kind in CLASSES},
+            "runRequests": dict(count_of_run(lines)),
             "background": background,
             "books": export.books.model_dump(by_alias=True),
         }

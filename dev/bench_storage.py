@@ -35,6 +35,7 @@ INSTANCE_GB: Final = 2
 _REQUEST = re.compile(r'"(?P<method>[A-Z]+) /(?P<account>[^/ ]+)/(?P<path>[^? ]*)(?:\?(?P<query>[^ ]*))? HTTP')
 _LOCKS_OF_THE_HOST = "azure-webjobs-hosts"
 _SECRETS = "state/secrets/"
+_RUNS = "state/runs/"
 
 
 def class_of(line: str) -> str | None:
@@ -69,6 +70,16 @@ def _class_of_blob(method: str, query: dict[str, str]) -> str:
 def count(lines: Iterable[str]) -> Counter[str]:
     """Requests by class."""
     return Counter(kind for kind in map(class_of, lines) if kind is not None)
+
+
+def count_of_run(lines: Iterable[str]) -> Counter[str]:
+    """Requests for what belongs to an export alone, by method and kind: "PUT results", "GET batches", …"""
+    found = (_REQUEST.search(line) for line in lines)
+    return Counter(
+        f"{one['method']} {one['path'].removeprefix(_RUNS).split('/')[1]}"
+        for one in found
+        if one is not None and one["path"].startswith(_RUNS)
+    )
 
 
 def billed(counted: Mapping[str, int]) -> int:

@@ -202,7 +202,7 @@ def show_books(export: Mapping[str, Any], terminal: Terminal) -> None:
         ("merged", "merged", "-", "the same person in another segment: one member with several tags"),
         ("members", "members", "=", ""),
         ("unchanged", "unchanged", "-", "Mailchimp has them already as they are"),
-        ("suppressed", "suppressed", "-", "archived in Mailchimp: sending them would subscribe them again"),
+        ("suppressed", "suppressed", "-", "archived in Mailchimp by somebody, or refused for good before"),
         ("not sent", "notSent", "-", "left when an export ends early"),
         ("sent", "sent", "=", ""),
         ("created", "created", "-", "new in the audience"),

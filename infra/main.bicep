@@ -69,6 +69,19 @@ param segmentsStorageSubscriptionId string = ''
 @maxValue(3650)
 param exportRetentionDays int = 90
 
+@description('Days for which members whom Mailchimp refused for good are left out of exports. Their addresses are kept for as long.')
+@minValue(1)
+@maxValue(3650)
+param refusalMemoryDays int = 90
+
+@description('Hours that an export waits for Mailchimp before it ends as failed. It can be resumed then.')
+@minValue(1)
+@maxValue(720)
+param maxWaitHours int = 24
+
+@description('Whether the app sends metrics and its calls of Mailchimp to Azure Monitor with OpenTelemetry. Off: figures are lines of the log.')
+param openTelemetry bool = false
+
 @description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')
 @minValue(0)
 @maxValue(146000)
@@ -294,6 +307,7 @@ module functionApp 'modules/functionapp.bicep' = {
     storageServices: features.storageServices
     deploymentContainerUrl: '${storage.outputs.blobEndpoint}${deploymentContainerName}'
     applicationInsightsConnectionString: monitoring.outputs.applicationInsightsConnectionString
+    openTelemetry: openTelemetry
     subnetId: features.privateNetwork ? network!.outputs.appSubnetId : ''
     keyVaultUrl: keyVault.outputs.url
     publicUrl: publicUrl
@@ -306,6 +320,8 @@ module functionApp 'modules/functionapp.bicep' = {
     mailchimpMaxConnections: mailchimpMaxConnections
     maxProfilesPerExport: maxProfilesPerExport
     exportRetentionDays: exportRetentionDays
+    refusalMemoryDays: refusalMemoryDays
+    maxWaitHours: maxWaitHours
   }
   dependsOn: [
     rbac

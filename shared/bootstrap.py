@@ -22,10 +22,12 @@ from shared.destinations.store import DestinationStore
 from shared.exports.counts import KnownCounts
 from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
+from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.service import ExportService
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
+from shared.exports.suppressed import Suppressed
 from shared.mailchimp import MailchimpClient, OAuthApp, OAuthProvider
 from shared.mailchimp.access import MailchimpAccess
 from shared.schedule.service import ScheduleService
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # imported when first needed: the engine brings DuckDB along,
     from shared.exports.lanes import Lanes
     from shared.exports.poison import Poison
     from shared.exports.prepare import Preparer
+    from shared.exports.refusals import Refusals
     from shared.exports.sweep import Sweeper
     from shared.exports.untag import Untagger
 
@@ -133,6 +136,9 @@ class Product:
         self.schedule = ScheduleService(
             self.documents, self.destinations, self.exports, now, audit=self.audit, new_id=new_id
         )
+        self.suppressed = Suppressed(
+            lambda: self.refusals, self.destination_store, self.audit, clock=now, new_id=new_id
+        )
         self.removals = Removals(self.destination_store, self.secrets, self.exports, self._signals, now)
 
     def ensure_storage(self) -> None:
@@ -174,11 +180,24 @@ class Product:
                 removals=self.removals,
                 readiness_reports=self.readiness,
                 exports=self.exports,
+                suppressed=self.suppressed,
                 segments=self.catalog,
                 schedule=self.schedule,
                 audit=self.audit,
                 readiness=readiness,
             )
+        )
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        from shared.exports.refusals import Refusals
+
+        return Refusals(
+            self.store,
+            self.destination_store,
+            lasting=timedelta(days=self.settings.refusal_memory_days),
+            now=self._surroundings.now,
+            new_id=self._surroundings.new_id,
         )
 
     @cached_property
@@ -196,6 +215,7 @@ class Product:
             catalog=self.catalog,
             reader=SegmentReader(self._segments_container),
             paces=self._paces,
+            refusals=self.refusals,
             now=self._surroundings.now,
             monotonic=self._surroundings.monotonic,
             new_id=self._surroundings.new_id,
@@ -241,10 +261,12 @@ class Product:
                 destinations=self.destination_store,
                 leases=self._leases,
                 records=self._export_records,
+                refusals=self.refusals,
                 signals=self._signals,
                 now=self._surroundings.now,
             ),
             max_connections=self.settings.mailchimp_max_connections,
+            resumable_for=min(RESUMABLE_FOR, timedelta(days=self.settings.export_retention_days)),
         )
 
     @cached_property
@@ -252,8 +274,15 @@ class Product:
         from shared.exports.sweep import Sweeper, SweepTools
 
         return Sweeper(
-            SweepTools(store=self.store, signals=self._signals, paces=self._paces, now=self._surroundings.now),
+            SweepTools(
+                store=self.store,
+                signals=self._signals,
+                paces=self._paces,
+                refusals=lambda: self.refusals,
+                now=self._surroundings.now,
+            ),
             max_connections=self.settings.mailchimp_max_connections,
+            max_wait=timedelta(hours=self.settings.max_wait_hours),
             retention=timedelta(days=self.settings.export_retention_days),
         )
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from shared import trace
 
 _logger: Final = logging.getLogger("segments_to_mailchimp")
 
 Value = str | int | float | bool | None
+Values = Value | Sequence[Mapping[str, Value]]
 
 
-def event(name: str, /, *, level: int = logging.INFO, **fields: Value) -> None:
+def event(name: str, /, *, level: int = logging.INFO, **fields: Values) -> None:
     """Log event ``name`` (area.whatHappened) with ``fields``; names are camelCase in the line."""
     if _logger.isEnabledFor(level):
-        _logger.log(level, "%s", json.dumps({"event": name, **fields}, ensure_ascii=False))
+        found = trace.trace_id()
+        line = {"event": name, **fields, **({"traceId": found} if found else {})}
+        _logger.log(level, "%s", json.dumps(line, ensure_ascii=False))
 
 
 def warning(name: str, /, **fields: Value) -> None:

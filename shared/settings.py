@@ -75,8 +75,14 @@ class Settings(BaseModel):
     local_secret_key: _NonEmpty | None = Field(default=None, alias="LOCAL_SECRET_KEY", repr=False)
     public_url: _NonEmpty = Field(default="http://127.0.0.1:7071", alias="PUBLIC_URL")
     portal_origins: tuple[str, ...] = Field(default=(), alias="PORTAL_ORIGINS")
+    open_telemetry: bool = Field(default=False, alias="OPEN_TELEMETRY")
+    application_insights: _NonEmpty | None = Field(
+        default=None, alias="APPLICATIONINSIGHTS_CONNECTION_STRING", repr=False
+    )
     max_profiles_per_export: int = Field(default=1_000_000, ge=1, alias="MAX_PROFILES_PER_EXPORT")
     export_retention_days: int = Field(default=90, ge=1, le=3650, alias="EXPORT_RETENTION_DAYS")
+    refusal_memory_days: int = Field(default=90, ge=1, le=3650, alias="REFUSAL_MEMORY_DAYS")
+    max_wait_hours: int = Field(default=24, ge=1, le=720, alias="MAX_WAIT_HOURS")
     lane_lease_seconds: int = Field(default=30, ge=15, le=60, alias="LANE_LEASE_SECONDS")
     lane_time_budget_seconds: int = Field(default=240, ge=1, le=1500, alias="LANE_TIME_BUDGET_SECONDS")
     auth_enabled: bool = Field(default=False, alias="WEBSITE_AUTH_ENABLED")
@@ -126,6 +132,8 @@ class Settings(BaseModel):
             raise ValueError("KEY_VAULT_URL is missing; secrets are kept in Key Vault when the app runs in Azure")
         if (self.mailchimp_client_id is None) != (self.mailchimp_client_secret is None):
             raise ValueError("MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET must be set together")
+        if self.open_telemetry and self.application_insights is None:
+            raise ValueError("OPEN_TELEMETRY is on, and APPLICATIONINSIGHTS_CONNECTION_STRING is missing")
         return self
 
     @property

@@ -57,10 +57,14 @@ def rejected_profiles(processes: Processes, export_id: str) -> list[dict[str, st
     return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
 
 
-def wait_until_tidy(processes: Processes, export_id: str) -> Check:
-    """Whether an ended export leaves neither request bodies, which hold profiles, nor marks of being under way."""
+def wait_until_tidy(processes: Processes, export: Mapping[str, Any]) -> Check:
+    """Whether an ended export leaves no marks of being under way and, unless it can be resumed, no request bodies: they
+    hold profiles."""
     deadline = time.monotonic() + _TIDY_WITHIN_S
-    prefixes = (f"{names.run(export_id)}batches/", names.active(export_id))
+    export_id = str(export["id"])
+    prefixes = [names.active(export_id)]
+    if export["resumableUntil"] is None:
+        prefixes.append(names.all_batches(export_id))
     while True:
         left = [name for prefix in prefixes for name in processes.state_names(prefix)]
         left += [name for name in processes.state_names("accounts/") if name.endswith(f"/open/{export_id}")]

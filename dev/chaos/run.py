@@ -272,7 +272,7 @@ class Run:
             statuses_in_outage=seen.statuses_in_outage,
             outage_lasted_s=seen.outage_lasted_s,
         )
-        return [*verdict.judge(facts), wait_until_tidy(processes, export_id)]
+        return [*verdict.judge(facts), wait_until_tidy(processes, seen.export)]
 
     def _later(self, processes: Processes, destination: str, checks: list[Check]) -> dict[str, Any] | None:
         """Where somebody was given up, or the export ended early: what was in the way is put right, and another export

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,7 +111,7 @@ def _wait_until_ready(process: subprocess.Popen[str], log: IO[str], timeout: flo
             if '"host.ready"' in line:
                 ready: dict[str, Any] = json.loads(line)
                 # What the app prints later must not fill the pipe, or the host would stand still.
-                threading.Thread(target=_drain, args=(process.stdout,), daemon=True, name="host-output").start()
+                threading.Thread(target=_drain, args=(process.stdout, log), daemon=True, name="host-output").start()
                 return ready
     finally:
         timer.cancel()
@@ -121,11 +121,13 @@ def _wait_until_ready(process: subprocess.Popen[str], log: IO[str], timeout: flo
     raise HostStartError(f"The host ended before it was ready (exit code {code}).\n{log.read()[-4000:]}")
 
 
-def _drain(output: IO[str]) -> None:
-    """Reads until the host has ended, and closes the pipe."""
+def _drain(output: IO[str], log: IO[str]) -> None:
+    """Copies what is printed to the log until the host has ended, and closes the pipe."""
     with output:
-        for _ in output:
-            pass
+        for line in output:
+            with suppress(ValueError):  # the log is closed: nobody looks at it any more
+                log.write(line)
+                log.flush()
 
 
 def _stop(process: subprocess.Popen[str], grace_seconds: float) -> None:

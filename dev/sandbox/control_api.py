@@ -150,8 +150,8 @@ class ControlApi:
                 "answers": {str(status): count for status, count in sorted(journal.by_status.items())},
                 "openCalls": journal.open_calls,
                 "maxOpenCalls": journal.max_open_calls,
-                "faults": dict(journal.by_fault),
                 "bodyBytes": journal.body_bytes,
+                "faults": dict(journal.by_fault),
                 "oauthClient": {
                     "clientId": sandbox.oauth.client.client_id,
                     "redirectUris": list(sandbox.oauth.client.redirect_uris),

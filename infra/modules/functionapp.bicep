@@ -43,6 +43,9 @@ param deploymentContainerUrl string
 @description('Where telemetry is sent.')
 param applicationInsightsConnectionString string
 
+@description('Whether the app sends metrics and its calls of Mailchimp to Azure Monitor with OpenTelemetry. Its log lines go there in any case.')
+param openTelemetry bool
+
 @description('Subnet the app calls out from. Empty: no virtual network.')
 param subnetId string
 
@@ -82,6 +85,14 @@ param maxProfilesPerExport int
 @description('Days after which an export is deleted from the history, with its working files.')
 @minValue(1)
 param exportRetentionDays int
+
+@description('Days for which members whom Mailchimp refused for good are left out of exports.')
+@minValue(1)
+param refusalMemoryDays int
+
+@description('Hours that an export waits for Mailchimp before it ends as failed.')
+@minValue(1)
+param maxWaitHours int
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   name: planName
@@ -180,11 +191,14 @@ var productSettings = {
   KEY_VAULT_URL: keyVaultUrl
   PUBLIC_URL: appUrl
   PORTAL_ORIGINS: portalOrigins
+  OPEN_TELEMETRY: string(openTelemetry)
   SEGMENTS_CONTAINER: segmentsContainerName
   SEGMENTS_PREFIX: segmentsPrefix
   MAILCHIMP_MAX_CONNECTIONS: string(mailchimpMaxConnections)
   MAX_PROFILES_PER_EXPORT: string(maxProfilesPerExport)
   EXPORT_RETENTION_DAYS: string(exportRetentionDays)
+  REFUSAL_MEMORY_DAYS: string(refusalMemoryDays)
+  MAX_WAIT_HOURS: string(maxWaitHours)
 }
 
 // Without a role on tables the host must not try to write its diagnostic events there.

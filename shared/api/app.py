@@ -7,7 +7,19 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic.alias_generators import to_camel
 
-from shared.api import audit, connections, destinations, docs, exports, health, me, oauth, schedule, segments
+from shared.api import (
+    audit,
+    connections,
+    destinations,
+    docs,
+    exports,
+    health,
+    me,
+    oauth,
+    schedule,
+    segments,
+    suppressed,
+)
 from shared.api.errors import ErrorDocument, add_error_handlers
 from shared.api.gate import Gate
 from shared.api.openapi import TAGS, DocumentedApi
@@ -40,7 +52,7 @@ def create_app(services: Services) -> FastAPI:
         servers=[{"url": services.settings.public_url, "description": "This installation"}],
         generate_unique_id_function=lambda route: to_camel(route.name),
     )
-    for area in (health, segments, destinations, connections, oauth, exports, schedule, audit):
+    for area in (health, segments, destinations, connections, oauth, exports, suppressed, schedule, audit):
         app.include_router(area.routes(services))
     app.include_router(me.routes())
     app.include_router(docs.routes(OPENAPI_PATH))

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from shared.settings import Settings
 
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE"
-_REQUEST_HEADERS: Final = "Authorization, Content-Type, If-Match, Idempotency-Key"
+_REQUEST_HEADERS: Final = "Authorization, Content-Type, If-Match, Idempotency-Key, traceparent"
 _ANSWER_HEADERS: Final = "ETag, Location, Operation-Location, Retry-After, X-Request-Id, Content-Disposition"
 _MAX_AGE_SECONDS: Final = 600
 

@@ -16,6 +16,7 @@ from azure.core.exceptions import ServiceResponseTimeoutError
 from shared.api.errors import ApiError, answer_to
 from shared.destinations import errors as destinations
 from shared.exports import errors as exports
+from shared.exports.resume import RESUMABLE_FOR
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.access import LookupsBusy
 from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
@@ -24,6 +25,7 @@ from shared.segments import errors as segments
 
 _DESTINATION: Final = "5f0c2a9be1d47836"
 _EXPORT: Final = "20261122T060000214816Z-c41d07b6e53f9a28"
+_NEWER_EXPORT: Final = "20261123T081502690171Z-0e6fd1935ab7c284"
 
 _KEY_REFUSED: Final = "Mailchimp does not accept this API key. Nothing was stored. Copy it again from Mailchimp."
 _CONFIGURATION_FINDINGS: Final = (
@@ -96,6 +98,12 @@ _ERRORS: Final = (
     exports.DestinationNotReady(["choose an audience", "choose segments"]),
     exports.RejectedNotReady(_EXPORT),
     exports.RejectedExpired(_EXPORT),
+    exports.ExportNotEnded(_EXPORT),
+    exports.NothingToResume(_EXPORT, "Successful"),
+    exports.ResumeExpired(_EXPORT, RESUMABLE_FOR.days),
+    exports.AlreadyResumed(_EXPORT, _NEWER_EXPORT),
+    exports.ResumeTargetChanged(_EXPORT),
+    exports.NewerExportSent(_EXPORT, _NEWER_EXPORT),
     ScheduleInvalid("'Europe/Berln' is not the IANA name of a time zone. Did you mean 'Europe/Berlin'?", "timeZone"),
     ScheduleChanged(),
     segments.SegmentNotFound("Glod"),

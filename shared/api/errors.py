@@ -97,6 +97,12 @@ _STATUS: Final[Mapping[type[Exception], int]] = {
     exports.DestinationNotReady: 409,
     exports.RejectedNotReady: 409,
     exports.RejectedExpired: 410,
+    exports.ExportNotEnded: 409,
+    exports.NothingToResume: 409,
+    exports.ResumeExpired: 409,
+    exports.AlreadyResumed: 409,
+    exports.ResumeTargetChanged: 409,
+    exports.NewerExportSent: 409,
     ScheduleInvalid: 422,
     ScheduleChanged: 412,
     segments.SegmentError: 409,
@@ -182,6 +188,11 @@ def answer_to(error: Exception, public_url: str) -> Response:
         case exports.ExportRunning():
             headers["Operation-Location"] = f"{public_url}/api/exports/{error.export_id}"
             details = [ErrorDetail(code=code, message="The running export.", target=error.export_id)]
+        case exports.AlreadyResumed():
+            headers["Operation-Location"] = f"{public_url}/api/exports/{error.resumed_by}"
+            details = [ErrorDetail(code=code, message="The export that resumed it.", target=error.resumed_by)]
+        case exports.NewerExportSent():
+            details = [ErrorDetail(code=code, message="The newer export.", target=error.newer)]
         case exports.DestinationNotReady():
             details = [ErrorDetail(code="stepMissing", message=step) for step in error.steps]
         case mailchimp.Unavailable():

@@ -14,6 +14,7 @@ _ADA: Final = {"id": "7d1f6c52-3a0e-4b8e-9c41-5b2f0e7a9d13", "name": "ada@contos
 _GRACE: Final = {"id": "c2b4e8a0-91d7-4f3e-8a66-0d5e3c7b1f42", "name": "grace@contoso.com"}
 _DESTINATION_ID: Final = "5f0c2a9be1d47836"
 _EXPORT_ID: Final = "20261122T060000214816Z-c41d07b6e53f9a28"
+_RESUMING_ID: Final = "20261123T081502690171Z-0e6fd1935ab7c284"
 
 _DATA_MATCHING: Final = {
     "email": "EMail",
@@ -169,9 +170,13 @@ _EXPORT: Final[dict[str, Any]] = {
     "status": "CompletedWithErrors",
     "ended": True,
     "problem": None,
+    "waiting": None,
     "createdAt": "2026-11-22T06:00:00.214816Z",
     "startedAt": "2026-11-22T06:00:00.918201Z",
     "endedAt": "2026-11-22T06:00:41.530774Z",
+    "resumes": None,
+    "resumedBy": None,
+    "resumableUntil": None,
     "seconds": 41.316,
     "audienceId": "a1b2c3d4e5",
     "segments": [
@@ -212,8 +217,8 @@ _EXPORT: Final[dict[str, Any]] = {
         "duplicates": 10,
         "merged": 0,
         "members": 12450,
-        "unchanged": 11000,
-        "suppressed": 0,
+        "unchanged": 10994,
+        "suppressed": 6,
         "sent": 1450,
         "notSent": 0,
         "created": 420,
@@ -221,6 +226,7 @@ _EXPORT: Final[dict[str, Any]] = {
         "rejected": 12,
     },
     "invalidReasons": {"invalidAddress": 40},
+    "suppressedReasons": {"archived": 4, "forgotten": 2},
     "rejectedReasons": {"complianceState": 12},
     "contactStatuses": {"subscribed": 1438},
     "calls": 5,
@@ -242,6 +248,7 @@ _QUEUED: Final = _EXPORT | {
     "sources": [],
     "books": _BOOKS_AT_FIRST,
     "invalidReasons": {},
+    "suppressedReasons": {},
     "rejectedReasons": {},
     "contactStatuses": {},
     "calls": 0,
@@ -259,6 +266,19 @@ _RECORD: Final = {
     "changes": [{"property": "memberStatus", "before": "subscribed", "after": "pending"}],
     "detail": None,
 }
+
+_SUPPRESSED: Final = {
+    "email": "grace@mail.example",
+    "code": "forgotten",
+    "message": "grace@mail.example was permanently deleted and cannot be re-imported. The contact must re-subscribe to "
+    "get back on the list.",
+    "refusedAt": "2026-11-22T06:01:33.104220Z",
+    "until": "2027-02-20T06:01:33.104220Z",
+    "exportId": _EXPORT_ID,
+    "number": 1207,
+}
+
+_SHARED_WITH: Final = [{"id": "9b1e44d07c6a2f58", "displayName": "Newsletter, second brand"}]
 
 EXAMPLES: Final[dict[str, Any]] = {
     # who and what
@@ -287,6 +307,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         "timeZone": "Europe/Berlin",
     },
     "StartRequest": {},
+    "ClearRequest": {"emails": ["grace@mail.example"]},
     # answers
     "AudienceView": _AUDIENCE,
     "ConsentText": {
@@ -297,8 +318,16 @@ EXAMPLES: Final[dict[str, Any]] = {
     "createDestination": _NEW_DESTINATION,
     "duplicateDestination": _NEW_DESTINATION | {"displayName": "Newsletter, second brand"},
     "ExportView": _EXPORT,
+    "SuppressedMemberList": {
+        "nextLink": None,
+        "audienceId": "a1b2c3d4e5",
+        "sharedWith": _SHARED_WITH,
+        "value": [_SUPPRESSED],
+    },
+    "ClearedMembers": {"cleared": 1, "sharedWith": _SHARED_WITH},
     "startExport": _QUEUED,
     "cancelExport": _QUEUED | {"problem": _CANCELED},
+    "resumeExport": _QUEUED | {"id": _RESUMING_ID, "resumes": _EXPORT_ID, "sources": _EXPORT["sources"]},
     "StartedExports": {
         "started": [_QUEUED],
         "skipped": [

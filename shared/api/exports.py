@@ -1,4 +1,4 @@
-"""Routes of exports: start, follow, look back, cancel, download the rejected profiles."""
+"""Routes of exports: start, follow, look back, cancel, resume, download the rejected profiles."""
 
 from __future__ import annotations
 
@@ -147,6 +147,45 @@ def routes(services: Services) -> APIRouter:
         """End an export early: within one batch per lane, with its books closed."""
         _require_given(services, exports.get(export_id), user)
         return follow(exports.cancel(export_id, user.person), response)
+
+    @router.post(
+        "/exports/{exportId}/resume",
+        status_code=202,
+        responses={
+            202: sends(OPERATION_LOCATION, RETRY_AFTER),
+            **errors(
+                "notShared",
+                "exportNotFound",
+                "destinationNotFound",
+                "destinationBeingRemoved",
+                "destinationNotReady",
+                "exportRunning",
+                "exportNotEnded",
+                "nothingToResume",
+                "resumeExpired",
+                "alreadyResumed",
+                "resumeTargetChanged",
+                "newerExportSent",
+            ),
+        },
+    )
+    def resume_export(
+        export_id: ExportId,
+        user: Contributor,
+        response: Response,
+        idempotency_key: IdempotencyKey = None,
+        _: NoBody = None,
+    ) -> ExportView:
+        """Send what a failed or canceled export has no result for, with a new export. Follow that one."""
+        earlier = exports.get(export_id)
+        _require_given(services, earlier, user)
+        destination = services.destinations.get(earlier.destination_id).destination
+        if destination.removal is not None:
+            raise DestinationBeingRemoved(destination.id)
+        export = exports.resume(
+            export_id, destination, requested_by=user.person, idempotency_key=request_key(idempotency_key)
+        )
+        return follow(export, response)
 
     @router.get(
         "/exports/{exportId}/rejected",

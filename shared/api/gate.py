@@ -7,7 +7,6 @@ unexpected happened. Plain ASGI, because the Functions adapter buffers and becau
 from __future__ import annotations
 
 import ipaddress
-import traceback
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,20 +15,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import log
+from shared import log, trace
 from shared.api.auth import LOCAL_USER, PRINCIPAL_HEADER, Principal, read_principal
 from shared.api.body import SAFE_METHODS, CallerGone, read_body, refuse_body, replay
 from shared.api.cors import Cors
 from shared.api.errors import error_response, unreadable_request
 from shared.api.pages import sign_in_first
 from shared.destinations.authorization import CALLBACK_PATH
+from shared.failures import frames_of, types_of
 from shared.settings import Settings
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-original-host", "x-real-ip", "via")
 _OPEN_PATH: Final = "/api/health"
 _OPEN_METHODS: Final = frozenset({"GET", "HEAD"})
-_FRAMES: Final = 8
 
 _RESPONSE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -53,8 +52,14 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request_id = str(scope.get("azure_functions.invocation_id") or self._new_id())
-        origin = Headers(scope=scope).get("origin")
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
         answer = _Answer(send, request_id, lambda headers: self._cors.add_to(headers, origin))
+        platform = getattr(scope.get("azure_functions.trace_context"), "trace_parent", None)
+        with trace.going_on(headers.get("traceparent"), platform):
+            await self._answer(scope, receive, answer, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:
             await self._pass(scope, receive, answer)
         except CallerGone:
@@ -63,11 +68,8 @@ class Gate:
             log.error(
                 "api.unexpectedError",
                 requestId=request_id,
-                errorType=type(error).__name__,
-                # frames only: the text of an unexpected error may hold anything
-                frames=" < ".join(
-                    f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
-                ),
+                errorType=types_of(error),
+                frames=frames_of(error),
             )
             if answer.started:
                 raise

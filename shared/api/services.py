@@ -15,6 +15,7 @@ from shared.destinations.readiness import ReadinessReports
 from shared.destinations.removal import Removals
 from shared.destinations.service import DestinationService
 from shared.exports.history import ExportFilter
+from shared.exports.suppressed import Suppressed
 from shared.exports.view import ExportView
 from shared.people import Person
 from shared.schedule.service import ScheduleService
@@ -44,6 +45,15 @@ class Exports(Protocol):
         idempotency_key: str | None = None,
     ) -> ExportView: ...
 
+    def resume(
+        self,
+        export_id: str,
+        destination: Destination,
+        *,
+        requested_by: Person,
+        idempotency_key: str | None = None,
+    ) -> ExportView: ...
+
     def get(self, export_id: str) -> ExportView: ...
 
     def list(self, wanted: ExportFilter = ..., *, before: str | None = None, top: int = 50) -> list[ExportView]: ...
@@ -68,6 +78,7 @@ class Services:
     removals: Removals
     readiness_reports: ReadinessReports
     exports: Exports
+    suppressed: Suppressed
     segments: Segments
     schedule: ScheduleService
     audit: AuditLog

@@ -13,6 +13,7 @@ from shared.audit.model import AuditRecord
 from shared.people import Person
 from shared.schedule.rules import DestinationSchedule
 from shared.storage.json_documents import JsonDocument
+from shared.trace import Traceparent
 
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 MergeTag = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,50}$")]
@@ -159,7 +160,7 @@ class Removal(JsonDocument):
     longer be taken away. ``tags_taken`` and ``tags_left`` count memberships in tags: those that were taken away, and
     those that still have to be, null before they are counted. ``untagged``: taking them away has ended, and if some are
     left then ``left_because`` says why. ``problem`` says what the removal waits for. ``ended_at``: when everything but
-    the document was deleted.
+    the document was deleted. ``traceparent``: the trace of the call that began it.
     """
 
     requested_by: Person
@@ -175,6 +176,7 @@ class Removal(JsonDocument):
     left_because: str | None = None
     problem: str | None = None
     ended_at: datetime | None = None
+    traceparent: Traceparent = None
 
     @property
     def takes_tags_away(self) -> bool:

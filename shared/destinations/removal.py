@@ -6,7 +6,8 @@ order in which every step may be repeated, and its document goes last, so that w
 * the running export is asked to end, and waited for;
 * the tags are taken away in Mailchimp, if that is wanted (shared/exports/untag.py);
 * the sign-in is deleted: at once where the tags are kept, so that nothing can be sent any more;
-* stored profiles, keys of requests, the name and the document are deleted.
+* stored profiles, keys of requests, the name and the document are deleted, and whom Mailchimp refused in audiences that
+  no other destination uses.
 
 Each step belongs to whoever comes by: the request, the function of the queue ``removals``, or one that repeats them.
 """
@@ -21,7 +22,7 @@ from typing import Final, Protocol
 
 from azure.core.exceptions import AzureError
 
-from shared import log
+from shared import log, trace
 from shared.destinations.errors import DestinationChanged, DestinationNotFound, TagsAreKept
 from shared.destinations.model import Destination, Removal, TagsOnRemoval, memberships
 from shared.destinations.store import DestinationStore, StoredDestination
@@ -95,7 +96,9 @@ class Removals:
 
         def mark(destination: Destination) -> Destination:
             if destination.removal is None:
-                destination.removal = Removal(requested_by=user, requested_at=self._clock())
+                destination.removal = Removal(
+                    requested_by=user, requested_at=self._clock(), traceparent=trace.current()
+                )
                 destination.removal.tags = tags or TagsOnRemoval.KEEP
             elif tags is not None:
                 self._change_tags(destination, destination.removal, tags, user)
@@ -211,6 +214,16 @@ class Removals:
         documents.delete(names.current_export(destination_id))
         with suppress(Changed):  # somebody holds its lease: the timer finds it later
             documents.delete(names.removal(destination_id))
+        self._forget_refusals()
+
+    def _forget_refusals(self) -> None:
+        """Delete what is remembered of audiences that no destination uses but those that are being removed."""
+        documents = self._store.documents
+        remembered = [entry.name for entry in documents.list(names.REFUSALS_PREFIX)]
+        used = self._store.audiences_in_use() if remembered else set()
+        for name in remembered:
+            if names.refusals_of(name) not in used:
+                documents.delete(name)
 
     # -- the timer ---------------------------------------------------------------------------------------------
 
@@ -225,8 +238,10 @@ class Removals:
         stalled = [each.id for each in there.values() if each.removal and self._stands_still(each, works.get(each.id))]
         left_over = {*ledgers, *(each for each, entry in works.items() if not entry.leased)} - there.keys()
         for destination_id in (*stalled, *sorted(left_over)):
-            log.warning("removal.redriven", destination=destination_id)
-            self._messages.removal(destination_id)
+            removal = there[destination_id].removal if destination_id in there else None
+            with trace.going_on(removal.traceparent if removal else None):
+                log.warning("removal.redriven", destination=destination_id)
+                self._messages.removal(destination_id)
         return len(stalled) + len(left_over)
 
     def _stands_still(self, destination: Destination, work: Entry | None) -> bool:

@@ -91,6 +91,14 @@ class DestinationStore:
             if found is not None:  # removed since the listing
                 yield StoredDestination(Destination.from_bytes(found.data), found.etag)
 
+    def audiences_in_use(self) -> set[tuple[str | None, str]]:
+        """Account and audience of every destination that is there to stay."""
+        return {
+            (stored.destination.sign_in.account_id, stored.destination.audience.id)
+            for stored in self.all()
+            if stored.destination.audience is not None and stored.destination.removal is None
+        }
+
     # -- names -----------------------------------------------------------------------------------------------
 
     def claim_name(self, display_name: str, destination_id: str) -> None:

@@ -6,7 +6,13 @@ ExportError
  ├ ExportEnded         the export has ended, so it cannot be canceled
  ├ DestinationNotReady steps of the set-up are missing
  ├ RejectedNotReady    the export has not ended, so its rejected profiles are not known yet
- └ RejectedExpired     the personal data of the export has been deleted
+ ├ RejectedExpired     the personal data of the export has been deleted
+ ├ ExportNotEnded      the export has not ended, so it cannot be resumed
+ ├ NothingToResume     the export has sent everything, or had nothing to do
+ ├ ResumeExpired       what the export has not sent has been deleted
+ ├ AlreadyResumed      another export has resumed it
+ ├ ResumeTargetChanged the destination leads to another account or audience since
+ └ NewerExportSent     a newer export of the destination has sent something since
 """
 
 from __future__ import annotations
@@ -76,3 +82,74 @@ class RejectedExpired(ExportError):
         super().__init__(
             f"The personal data of export '{export_id}' was deleted: it had expired, or the destination was removed."
         )
+
+
+class ExportNotEnded(ExportError):
+    """Raised when an export that has not ended is to be resumed."""
+
+    code = "exportNotEnded"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(f"Export '{export_id}' has not ended. It goes on by itself; there is nothing to resume.")
+
+
+class NothingToResume(ExportError):
+    """Raised when an export is to be resumed that has left nothing unsent."""
+
+    code = "nothingToResume"
+
+    def __init__(self, export_id: str, status: str) -> None:
+        super().__init__(
+            f"Export '{export_id}' has ended as {status} and has left nothing to send. To send everything, export "
+            "again."
+        )
+
+
+class ResumeExpired(ExportError):
+    """Raised when what an export has not sent is not kept any more."""
+
+    code = "resumeExpired"
+
+    def __init__(self, export_id: str, days: int) -> None:
+        super().__init__(
+            f"What export '{export_id}' has not sent is not there any more: it is kept for {days} days, and not where "
+            "the consent was withdrawn, the destination was removed, or the books could not be closed. Export again."
+        )
+
+
+class AlreadyResumed(ExportError):
+    """Raised when an export is to be resumed a second time."""
+
+    code = "alreadyResumed"
+
+    def __init__(self, export_id: str, resumed_by: str) -> None:
+        super().__init__(
+            f"Export '{export_id}' was resumed already, by export '{resumed_by}'. If that one has left something "
+            "unsent, resume that one."
+        )
+        self.resumed_by = resumed_by
+
+
+class ResumeTargetChanged(ExportError):
+    """Raised when the destination of an export leads to another account or audience since."""
+
+    code = "resumeTargetChanged"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(
+            f"The destination has another Mailchimp account or audience now than in export '{export_id}', which cannot "
+            "be resumed therefore. Export again."
+        )
+
+
+class NewerExportSent(ExportError):
+    """Raised when sending the rest of an export would set people back to older data."""
+
+    code = "newerExportSent"
+
+    def __init__(self, export_id: str, newer: str) -> None:
+        super().__init__(
+            f"Export '{newer}' of this destination is newer than '{export_id}' and has sent something: resuming the "
+            "older one would set people back. Export again."
+        )
+        self.newer = newer

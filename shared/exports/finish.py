@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from shared import log
+from shared import log, telemetry
 from shared.destinations.store import DestinationStore
+from shared.exports.closed_books import ClosedBooks, read_closed_books
 from shared.exports.ledger import write_ledger
 from shared.exports.messages import ExportMessage
 from shared.exports.model import (
@@ -31,32 +32,21 @@ from shared.exports.model import (
     Tally,
     seconds_between,
 )
+from shared.exports.places import Places
 from shared.exports.records import ExportRecords
+from shared.exports.refusals import Outcome, Refusals
 from shared.exports.rejected import write_none_rejected, write_rejected
+from shared.exports.resume import arrived_before, resumable_until
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore, RecordedResult
 from shared.exports.unchanged import remember_success
 from shared.storage import names
-from shared.storage.documents import AlreadyExists, Documents
-from shared.storage.json_documents import JsonDocument
-from shared.storage.leases import Leases
+from shared.storage.documents import AlreadyExists
+from shared.storage.leases import HeldLease, LeaseLost, Leases
 
 _READS_AT_ONCE: Final = 8
-
-
-class ClosedBooks(JsonDocument):
-    """What finish found; stored once at ``runs/{id}/books.json``."""
-
-    books: Books
-    tally: Tally
-    rejected_reasons: dict[str, int]
-    retryable: int = 0
-    """Rejected profiles that a later export may send as they are."""
-
-    @property
-    def all_arrived(self) -> bool:
-        """Whether everybody arrived who can: sending the same data again would change nothing."""
-        return not (self.books.not_sent or self.tally.untagged or self.retryable)
+_AT_ONCE: Final = 2
+"""Exports whose lists one process writes at a time, like those that it prepares (shared/exports/prepare.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +57,7 @@ class FinishTools:
     destinations: DestinationStore
     leases: Leases
     records: ExportRecords
+    refusals: Refusals
     signals: Signals
     now: Callable[[], datetime]
 
@@ -74,9 +65,11 @@ class FinishTools:
 class Finisher:
     """Finishes exports whose lanes have ended, or that never had any."""
 
-    def __init__(self, tools: FinishTools, *, max_connections: int) -> None:
+    def __init__(self, tools: FinishTools, *, max_connections: int, resumable_for: timedelta) -> None:
         self._tools = tools
+        self._resumable_for = resumable_for
         self._max_connections = max_connections
+        self._places = Places(_AT_ONCE)
 
     def finish(self, message: ExportMessage) -> None:
         """End the export, unless it has ended, or lanes are still sending (then the last of them asks again)."""
@@ -92,7 +85,11 @@ class Finisher:
             if plan is not None and self._open_lanes(export, plan):
                 return
             if not export.ended:
-                export = self._close(export_id, plan)
+                try:
+                    export = self._close(export_id, plan, lease)
+                except LeaseLost:  # while it waited for its place: the sweeper has it finished
+                    log.warning("finish.leaseLost", export=export_id)
+                    return
         if export is not None:
             self._clean_up(export, plan)
 
@@ -124,12 +121,12 @@ class Finisher:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _close(self, export_id: str, plan: Plan | None) -> Export | None:
+    def _close(self, export_id: str, plan: Plan | None, lease: HeldLease) -> Export | None:
         store = self._tools.store
         export = store.move(export_id, Status.FINISHING)
         if export is None:
             return None
-        closed = self._books(export, plan) if plan is not None else None
+        closed = self._books(export, plan, lease) if plan is not None else None
         if closed is None:
             write_none_rejected(store.documents, export_id)
         books = closed.books if closed else export.books
@@ -137,9 +134,13 @@ class Finisher:
         if imbalances:
             log.error("export.booksDoNotBalance", export=export_id, equations="; ".join(imbalances))
 
+        ended_at = self._tools.now()
+        kept_until = resumable_until(store, export, plan, books, ended_at, self._resumable_for)
+
         def show(newest: Export) -> None:
             newest.books = books
-            newest.ended_at = self._tools.now()
+            newest.ended_at = ended_at
+            newest.resumable_until = None if imbalances else kept_until
             newest.problem = export.stop.problem if export.stop else None
             if imbalances:
                 newest.problem = _unbalanced(imbalances)
@@ -152,40 +153,47 @@ class Finisher:
         untagged = closed.tally.untagged if closed else 0
         status = _last_status(export, books, untagged, balanced=not imbalances)
         succeeded = status in {Status.SUCCESSFUL, Status.COMPLETED_WITH_ERRORS}
-        if closed is not None and closed.all_arrived and succeeded and self._is_there(export.destination_id):
-            remember_success(store, export)
+        all_arrived = closed is not None and closed.all_arrived and arrived_before(store, export)
+        if closed is not None and all_arrived and succeeded and self._is_there(export.destination_id):
+            remember_success(store, export, closed.left_out)
         ended = store.move(export_id, status, show)
         if ended is not None:
             _log_end(ended)
         return ended
 
-    def _books(self, export: Export, plan: Plan) -> ClosedBooks:
+    def _books(self, export: Export, plan: Plan, lease: HeldLease) -> ClosedBooks:
         store = self._tools.store
-        found = store.documents.read(names.books(plan.export_id))
+        found = read_closed_books(store.documents, plan.export_id)
         if found is not None:
-            return ClosedBooks.from_bytes(found.data)
+            return found
         results = list(store.recorded(plan.export_id))
         tally = Tally()
         for result in results:
             tally.add(result.tally)
+        sent = [result.batch for result in results]
         rejected = self._rejected([result for result in results if result.tally.rejected])
-        with tempfile.TemporaryDirectory(prefix="finish-") as folder:
+        left_out = None
+        with self._places.take(lease.check), tempfile.TemporaryDirectory(prefix="finish-") as folder:
             work_dir = Path(folder)
             members = work_dir / "members.parquet"
             store.documents.download(names.members(plan.export_id, plan.attempt), members)
             write_rejected(store.documents, export, plan, rejected, members, work_dir)
             if self._is_there(plan.destination_id):
-                sent = [result.batch for result in results]
                 write_ledger(store.documents, plan, sent, rejected, members, work_dir)
+                outcome = Outcome(members, sent, rejected, export.sending_at or self._tools.now())
+                left_out = self._tools.refusals.fold_in(plan, outcome)
         closed = ClosedBooks(
             books=plan.books_with(tally),
             tally=tally,
             rejected_reasons=dict(Counter(row.code for _, row in rejected).most_common()),
             retryable=sum(row.retryable for _, row in rejected),
+            left_out=left_out,
+            batches=sorted(sent),
         )
         with suppress(AlreadyExists):
             store.documents.create(names.books(plan.export_id), closed.to_bytes())
-        return closed
+            return closed
+        return read_closed_books(store.documents, plan.export_id) or closed
 
     def _is_there(self, destination_id: str) -> bool:
         """Whether the destination is to keep a ledger. One that is being removed is: the removal waits for this export
@@ -204,21 +212,25 @@ class Finisher:
         return [(result.batch, row) for result in opened for row in result.rejected]
 
     def _clean_up(self, export: Export, plan: Plan | None) -> None:
-        """Put its end on record, delete the prepared bodies (they hold profiles), and take the export off the lists of
-        what is going on."""
+        """Put its end on record, delete the prepared bodies (they hold profiles) unless it can be resumed, and take the
+        export off the lists of what is going on."""
         self._tools.records.ended(export)
         documents = self._tools.store.documents
         if plan is not None:
             documents.delete(names.open_export(plan.account_id, plan.export_id))
-        _delete_bodies(documents, export.id)
         found = self._tools.destinations.find(export.destination_id)
-        if found is None or found.destination.removal is not None:
+        is_there = found is not None and found.destination.removal is None
+        if not is_there or plan is None or export.resumable_until is None:
+            documents.delete_all(names.all_batches(export.id))
+        if not is_there:
             self._tools.signals.removal(export.destination_id)  # it waits for this, or went without knowing of it
         documents.delete(names.active(export.id))
 
 
 def _log_end(export: Export) -> None:
     """The one line from which alerts and the workbook of infra/ know an export: counts, never profiles."""
+    for outcome, profiles in export.books.outcomes().items():
+        telemetry.count(telemetry.PROFILES, profiles, outcome=outcome)
     began = export.started_at or export.created_at
     log.event(
         "export.ended",
@@ -231,10 +243,6 @@ def _log_end(export: Export) -> None:
         calls=export.calls,
         **export.books.model_dump(by_alias=True),
     )
-
-
-def _delete_bodies(documents: Documents, export_id: str) -> None:
-    documents.delete_all(f"{names.run(export_id)}batches/")
 
 
 def _last_status(export: Export, books: Books, untagged: int, *, balanced: bool) -> Status:

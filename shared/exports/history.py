@@ -34,6 +34,7 @@ class Summary:
     status: Status
     trigger: str
     ended_at: datetime | None
+    resumable_until: datetime | None = None
 
     @property
     def created_at(self) -> datetime:
@@ -69,7 +70,14 @@ def metadata_of(data: bytes) -> Mapping[str, str]:
     """The metadata of an export's blob with this content."""
     export = Export.from_bytes(data)
     ended = {"ended": export.ended_at.isoformat()} if export.ended_at else {}
-    return {"destination": export.destination_id, "status": export.status.value, "trigger": export.trigger, **ended}
+    kept = {"resumableUntil": export.resumable_until.isoformat()} if export.resumable_until else {}
+    return {
+        "destination": export.destination_id,
+        "status": export.status.value,
+        "trigger": export.trigger,
+        **ended,
+        **kept,
+    }
 
 
 class History:
@@ -130,6 +138,7 @@ def _summary(entry: Entry) -> Summary:
         status=Status(given["status"]),
         trigger=given["trigger"],
         ended_at=datetime.fromisoformat(given["ended"]) if "ended" in given else None,
+        resumable_until=datetime.fromisoformat(given["resumableUntil"]) if "resumableUntil" in given else None,
     )
 
 

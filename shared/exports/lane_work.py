@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from shared import log
+from shared import log, telemetry, trace
 from shared.exports.backoff import Backoff
 from shared.exports.model import BatchResult, Export, Plan, Status, Tally
 from shared.exports.pace import LanePace, Paces, stands_in_for
@@ -147,6 +147,12 @@ class LaneWork:
             return False
         share = self._shares[0]
         self._shares.rotate(-1)
+        with trace.going_on(share.plan.traceparent, trace.current()):
+            self._take_turn(share)
+        return True
+
+    def _take_turn(self, share: _Share) -> None:
+        """Send one batch of the export, or end the lane's part in it."""
         try:
             self._send_next(share)
         except _StopRequested:
@@ -158,7 +164,6 @@ class LaneWork:
                 self._stop_export(share, refusal)
         except MailchimpError as error:
             self._stop_export(share, error)
-        return True
 
     def _check_open(self) -> None:
         if self._connection >= self._pace.known.lanes:
@@ -225,6 +230,7 @@ class LaneWork:
         body = self._body(share, batch)
         with self._sending(share) as sender:
             result = sender.send(batch, share.lane, body)
+        telemetry.measure(telemetry.BATCH_DURATION, (result.ended_at - result.sent_at).total_seconds())
         self._settle()
         share.pending.popleft()
         share.tally.add(result.tally())
@@ -341,7 +347,7 @@ class _Shown:
         log.warning("mailchimp.unavailable", export=self._export_id, reason=reason)
 
         def show(export: Export) -> None:
-            export.problem = unavailable()
+            export.problem = unavailable(reason)
 
         self._store.move(self._export_id, Status.WAITING, show)
 

@@ -17,7 +17,6 @@ it takes the lease of the closed lane as well, and gives it back when that lane 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -28,9 +27,10 @@ from azure.storage.blob import BlobClient
 
 from shared import log
 from shared.exports.backoff import MustPause
+from shared.exports.lane_rest import LaneRest
 from shared.exports.lane_work import LaneClosed, LaneTools, LaneWork, open_shares
 from shared.exports.messages import WakeMessage
-from shared.exports.pace import LanePace, Pace, stands_in_for
+from shared.exports.pace import LanePace, stands_in_for
 from shared.storage import names
 from shared.storage.leases import HeldLease, LeaseLost
 
@@ -62,30 +62,12 @@ class LaneSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneRest:
-    """What the lane's blob says while the lane rests: failures in a row, when it will be woken, and how often lanes
-    had been opened by then: once more, and Mailchimp is back."""
+class _End:
+    """How a lane was left; for a pause, the seconds to the next try, and its moment."""
 
-    failures: int = 0
+    how: _Left
+    delay_s: float = 0
     wake_at: datetime | None = None
-    openings: int = 0
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> LaneRest:
-        wake_at = metadata.get("wakeAt")
-        return cls(
-            int(metadata.get("failures", 0)),
-            datetime.fromisoformat(wake_at) if wake_at else None,
-            int(metadata.get("openings", 0)),
-        )
-
-    def to_metadata(self) -> dict[str, str]:
-        wake_at = {"wakeAt": self.wake_at.isoformat()} if self.wake_at else {}
-        return {"failures": str(self.failures), "openings": str(self.openings), **wake_at}
-
-    def lasts(self, now: datetime, pace: Pace) -> bool:
-        """Whether the lane still rests, and the message that ends this is on its way."""
-        return self.wake_at is not None and self.wake_at > now and self.openings == pace.openings
 
 
 class Lanes:
@@ -101,36 +83,33 @@ class Lanes:
         if lane >= self._settings.max_connections:
             log.warning("lane.beyondLimit", account=account, lane=lane)
             return
-        left, delay_s, ends_wait = self._hold(account, lane, message.ends_wait)
-        log.event("lane.left", account=account, lane=lane, how=left.value, delaySeconds=round(delay_s, 1))
+        end = self._hold(account, lane, message.ends_wait)
+        log.event("lane.left", account=account, lane=lane, how=end.how.value, delaySeconds=round(end.delay_s, 1))
         signals = self._tools.signals
-        if left is _Left.TAKEN and not message.again:
+        if end.how is _Left.TAKEN and not message.again:
             wait = self._settings.lease_s + 1
             signals.wake(account, lane, again=True, delay_s=wait, ends_wait=message.ends_wait)
-        elif left is _Left.PAUSED and delay_s > 0:
-            signals.wake(account, lane, delay_s=delay_s, ends_wait=ends_wait)
-        elif left is _Left.BUDGET_USED or (left is _Left.IDLE and self._has_work(account, lane)):
+        elif end.how is _Left.PAUSED and end.delay_s > 0:
+            signals.wake(account, lane, delay_s=end.delay_s, ends_wait=end.wake_at)
+        elif end.how is _Left.BUDGET_USED or (end.how is _Left.IDLE and self._has_work(account, lane)):
             signals.wake(account, lane)
-        elif left is _Left.IDLE and self._is_to_stand_in(account, lane):
+        elif end.how is _Left.IDLE and self._is_to_stand_in(account, lane):
             signals.wake(account, lane, delay_s=_TAKE_OVER_AFTER_S)
 
-    def _hold(self, account: str, lane: int, ended_wait: datetime | None) -> tuple[_Left, float, datetime | None]:
-        """Take the lease and work; returns how it ended and, for a pause, the seconds to the next try, and its moment.
-
-        ``ended_wait`` is the moment of the rest that this wake-up ends, if it ends one.
-        """
+    def _hold(self, account: str, lane: int, ended_wait: datetime | None) -> _End:
+        """Take the lease and work. ``ended_wait``: the moment of the rest that this wake-up ends, if it ends one."""
         tools = self._tools
         name = names.lane(account, lane)
         with tools.leases.take(name) as lease:
             if lease is None:
-                return _Left.TAKEN, 0, None
+                return _End(_Left.TAKEN)
             pace = self._pace_of(account)
             if not self._is_opened(lane, pace):
-                return _Left.CLOSED, 0, None
+                return _End(_Left.CLOSED)
             blob = tools.store.documents.container.get_blob_client(name)
             rest = LaneRest.from_metadata(blob.get_blob_properties().metadata or {})
             if rest.wake_at != ended_wait and rest.lasts(tools.now() + timedelta(seconds=1), pace.known):
-                return _Left.PAUSED, 0, None  # the message that ends the pause is on its way
+                return _End(_Left.PAUSED)  # the message that ends the pause is on its way
             with LaneWork(tools, pace, account, lane, lease, rest.failures) as work:
                 try:
                     left, delay_s = self._work(work), 0.0
@@ -138,11 +117,11 @@ class Lanes:
                     left, delay_s = _Left.PAUSED, pause.delay_s
                 except LeaseLost:
                     log.warning("lane.leaseLost", account=account, lane=lane)
-                    return _Left.TAKEN, 0, None
+                    return _End(_Left.TAKEN)
                 wake_at = tools.now() + timedelta(seconds=delay_s) if delay_s else None
                 openings = pace.known.openings if wake_at else rest.openings
                 self._write_rest(blob, lease, rest, LaneRest(work.failures, wake_at, openings))
-                return left, delay_s, wake_at
+                return _End(left, delay_s, wake_at)
 
     def _is_opened(self, lane: int, pace: LanePace) -> bool:
         """Whether the lane is open; on a new account, whether it is so before long."""

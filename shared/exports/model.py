@@ -14,6 +14,7 @@ from pydantic import Field
 from shared.people import Person
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
+from shared.trace import Traceparent
 
 MEMBERS_PER_BATCH: Final = 500
 """Members of one call (Marketing API, POST /lists/{list_id}: "Up to 500 members")."""
@@ -100,7 +101,7 @@ class Books(JsonDocument):
     unchanged: int = 0
     """Sent by an earlier export just as they are now."""
     suppressed: int = 0
-    """Archived or removed in Mailchimp by somebody: left alone."""
+    """Left alone: archived in Mailchimp by somebody, or refused for good by Mailchimp in an earlier export."""
     sent: int = 0
     """Handed over to Mailchimp."""
     not_sent: int = 0
@@ -111,6 +112,12 @@ class Books(JsonDocument):
     """In the audience already."""
     rejected: int = 0
     """Refused by Mailchimp, with a reason each."""
+
+    def outcomes(self) -> dict[str, int]:
+        """The rows read by the column in which they ended, as far as there are any; those that are handed over by what
+        Mailchimp answered."""
+        columns = self.model_dump(by_alias=True, exclude={"rows_read", "members", "sent"})
+        return {name: profiles for name, profiles in columns.items() if profiles}
 
     def imbalances(self) -> list[str]:
         """The equations that do not hold, written out; empty when the books balance."""
@@ -181,6 +188,16 @@ class Tally(JsonDocument):
         self.statuses = dict(Counter(self.statuses) + Counter(other.statuses))
 
 
+class LeftOut(JsonDocument):
+    """Whom an export left out because Mailchimp refuses them for good, or has learnt of that: what keeps them out."""
+
+    until: datetime
+    """When the first of them may be sent again."""
+    memory: str
+    """The version of what is remembered of the audience (shared/exports/refusals.py); empty if people were taken off
+    it since the export left them out."""
+
+
 class Export(JsonDocument):
     """One run for one destination; stored at ``exports/{id}.json`` and changed with ETag only.
 
@@ -198,19 +215,31 @@ class Export(JsonDocument):
     problem: Problem | None = None
     stop: Stop | None = None
     created_at: datetime
+    traceparent: Traceparent = None
+    """The trace of the call that started it."""
     started_at: datetime | None = None
     sending_at: datetime | None = None
+    finishing_at: datetime | None = None
     waiting_since: datetime | None = None
     """Since when Mailchimp has been unavailable for this export; None once something was sent, or the end began."""
     resume_at: datetime | None = None
     """While preparing waits for Mailchimp: when its next message comes."""
     ended_at: datetime | None = None
+    resumes: str | None = None
+    """The ID of the export that it resumes."""
+    continues: str | None = None
+    """The ID of the export whose plan it goes on with; None where it reads the segments."""
+    resumed_by: str | None = None
+    """The ID of the export that resumes it."""
+    resumable_until: datetime | None = None
+    """Until when what it has not sent is kept; None where nothing is left, or it has been deleted."""
     account_id: str | None = None
     audience_id: str | None = None
     configuration: str | None = None
     sources: list[PinnedSegment] = Field(default_factory=list)
     segments: list[SegmentCount] = Field(default_factory=list)
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
     rejected_reasons: dict[str, int] = Field(default_factory=dict)
     contact_statuses: dict[str, int] = Field(default_factory=dict)
     books: Books = Field(default_factory=Books)
@@ -256,6 +285,8 @@ class Plan(JsonDocument):
     attempt: str
     """Which delivery of the prepare message wrote the bodies."""
     configuration: str | None = None
+    traceparent: Traceparent = None
+    """The export's."""
     lanes: tuple[int, ...]
     members: int
     """Members to send; the books' members less those that are suppressed."""
@@ -263,6 +294,8 @@ class Plan(JsonDocument):
     tag_ids: dict[str, int]
     segments: list[SegmentCount]
     invalid_reasons: dict[str, int]
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
+    left_out: LeftOut | None = None
     books: Books
 
     def books_with(self, tally: Tally) -> Books:

@@ -10,9 +10,11 @@ The document is advice that changes slowly; the guarantee of never too many open
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from azure.core.exceptions import AzureError
 from pydantic import Field, ValidationError
 
 from shared import log
@@ -216,8 +218,10 @@ class LanePace:
         return self._known
 
     def read(self) -> None:
-        """Read it again now."""
-        self._known, self._read_at = self._paces.get(self._account), self._monotonic()
+        """Read it again now; while storage fails, what was known goes on."""
+        with suppress(AzureError):
+            self._known = self._paces.get(self._account)
+        self._read_at = self._monotonic()
 
     @property
     def most_lanes(self) -> int:
@@ -247,7 +251,10 @@ class LanePace:
     def _change(self, rule: Callable[[Pace], Pace]) -> None:
         if rule(self._known) == self._known:
             return
-        before, after = self._paces.change(self._account, rule)
+        try:
+            before, after = self._paces.change(self._account, rule)
+        except AzureError:  # a batch that has arrived is not given up for advice: the next call tells again
+            return
         self._known, self._read_at = after, self._monotonic()
         if after.lanes != before.lanes or after.rows != before.rows:
             log.event(

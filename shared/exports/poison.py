@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared import log
+from shared import log, trace
 from shared.destinations.removal import Removals
 from shared.exports.finish import Finisher
 from shared.exports.lane_work import open_shares
@@ -51,9 +51,10 @@ class Poison:
             if lease is None:
                 return
             for plan, lane in open_shares(store, message.account_id, message.lane, self._max_connections):
-                store.fail(plan.export_id, internal("sending a part of the profiles"))
-                store.end_lane(plan.export_id, lane)
-                self._tools.signals.finish(plan.export_id)
+                with trace.going_on(plan.traceparent, trace.current()):
+                    store.fail(plan.export_id, internal("sending a part of the profiles"))
+                    store.end_lane(plan.export_id, lane)
+                    self._tools.signals.finish(plan.export_id)
 
     def finish(self, message: ExportMessage) -> None:
         log.error("poison.finish", export=message.export_id)

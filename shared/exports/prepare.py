@@ -9,34 +9,37 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
-from zlib import crc32
+from typing import Final
 
-from shared import log
-from shared.destinations.model import AddressMatching, DataMatching, Destination, MemberStatus
+from shared import log, trace
+from shared.destinations.model import Destination
 from shared.destinations.store import DestinationStore
 from shared.exports import fingerprints, problems
+from shared.exports.audience import Audiences, fields_of
 from shared.exports.backoff import delay_s
+from shared.exports.closed_books import read_closed_books
 from shared.exports.counts import remember_members, remember_rows
-from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.messages import ExportMessage
-from shared.exports.model import BATCHES_PER_PACK, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop
+from shared.exports.model import MEMBERS_PER_BATCH, Export, LeftOut, Plan, Problem, Status, Stop
 from shared.exports.pace import Paces, connections_of
+from shared.exports.packs import PackMissing, lanes_for, write_packs
 from shared.exports.places import Places
+from shared.exports.problems import Impossible, StopStatus
 from shared.exports.profiles import Counts, Profiles
+from shared.exports.refusals import Refusals
+from shared.exports.remainder import Remainder
+from shared.exports.resume import is_same_target, mark_resumed, newer_that_sent
 from shared.exports.sign_in import SignIns
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.unchanged import forget_other_data, unchanged_since
-from shared.mailchimp import MailchimpClient, MailchimpError, MergeField, SignInRefused, Unavailable
+from shared.mailchimp import MailchimpError, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.segments.catalog import SegmentCatalog
 from shared.segments.errors import SegmentError
@@ -44,9 +47,8 @@ from shared.segments.reader import SegmentReader
 from shared.storage import names
 from shared.storage.leases import HeldLease, LeaseLost, Leases
 
-_UPLOADS_AT_ONCE: Final = 8
-_UPLOADS_AHEAD: Final = 16
-"""Packs that may wait for their upload: bounds the memory when storage is slower than DuckDB."""
+_MEMBERS: Final = "members.parquet"
+_LEFT_OUT: Final = "left-out.parquet"
 
 _AT_ONCE: Final = 2
 """Exports that one process prepares at a time. Each takes up to 300 MB, an instance has 2 GB, and the host hands out
@@ -54,20 +56,9 @@ sixteen messages (host.json). Two, because one may be waiting for Mailchimp."""
 
 _LOOK_FOR_STOP_EVERY_S: Final = 1.0
 
-_StopStatus = Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
-
 
 class _StopRequested(Exception):
     """The export is to end before it was prepared."""
-
-
-class Impossible(Exception):
-    """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
-
-    def __init__(self, problem: Problem, status: _StopStatus = Status.FAILED) -> None:
-        super().__init__(problem.code)
-        self.problem = problem
-        self.status: _StopStatus = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +74,11 @@ class PrepareTools:
     catalog: SegmentCatalog
     reader: SegmentReader
     paces: Paces
+    refusals: Refusals
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     new_id: Callable[[], str]
     random: Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Audience:
-    """What Mailchimp said: how to format the merge fields, the tag of each segment (name and ID), and whom somebody
-    has archived there."""
-
-    values: Sequence[MergeValue]
-    tags: Sequence[str]
-    tag_ids: Mapping[str, int]
-    archived: Sequence[str]
 
 
 class Preparer:
@@ -108,6 +89,7 @@ class Preparer:
         self._max_profiles = max_profiles
         self._max_connections = max_connections
         self._places = Places(_AT_ONCE)
+        self._audiences = Audiences(tools.sign_ins, tools.access)
 
     def prepare(self, message: ExportMessage) -> None:
         """Prepare the export and wake its lanes, or ask for its end with the reason. Storage faults pass through."""
@@ -158,6 +140,7 @@ class Preparer:
             export.account_id, export.audience_id = plan.account_id, plan.audience_id
             export.configuration = plan.configuration
             export.segments, export.invalid_reasons = plan.segments, plan.invalid_reasons
+            export.suppressed_reasons = plan.suppressed_reasons
             export.books, export.problem = plan.books, None
 
         export = store.move(plan.export_id, Status.SENDING, show)
@@ -170,7 +153,7 @@ class Preparer:
         connections = connections_of(plan.lanes, pace, self._max_connections)
         return partial(self._tools.signals.wake_all, plan.account_id, connections)
 
-    def _stop(self, export_id: str, problem: Problem, status: _StopStatus = Status.FAILED) -> Callable[[], None]:
+    def _stop(self, export_id: str, problem: Problem, status: StopStatus = Status.FAILED) -> Callable[[], None]:
         level = logging.INFO if status is Status.SKIPPED else logging.WARNING
         log.event("prepare.stopped", level=level, export=export_id, code=problem.code)
         self._tools.store.request_stop(export_id, Stop(status=status, problem=problem, at=self._tools.now()))
@@ -178,14 +161,14 @@ class Preparer:
 
     def _wait(self, message: ExportMessage, error: Unavailable | LookupsBusy) -> Callable[[], None]:
         """Mailchimp is not available: come back later."""
-
         failures = message.failures + 1
         retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        reason = error.reason if isinstance(error, Unavailable) else "lookupsBusy"
         wait = delay_s(failures, self._tools.random(), retry_after_s)
         resume_at = self._tools.now() + timedelta(seconds=wait)
 
         def show(export: Export) -> None:
-            export.problem, export.resume_at = problems.unavailable(), resume_at
+            export.problem, export.resume_at = problems.unavailable(reason), resume_at
 
         self._tools.store.move(message.export_id, Status.WAITING, show)
         return partial(self._come_back, message.export_id, failures, wait, resume_at)
@@ -203,12 +186,15 @@ class Preparer:
 
     def _plan(self, export_id: str, lease: HeldLease) -> Plan:
         export, destination = self._begin(export_id)
-        matching = destination.data_matching
-        assert matching is not None  # noqa: S101 - checked by _begin
-        export = self._pin(export, destination)
-        sources, segments = export.sources, [source.name for source in export.sources]
-        self._skip_if_unchanged(export, destination)
+        continued = self._continued(export, destination)
+        if continued is not None:
+            plan = self._plan_remainder(export, destination, continued, lease)
+        else:
+            plan = self._plan_segments(export, destination, lease)
+        return self._tools.store.publish(plan)
 
+    def _checker(self, export_id: str, lease: HeldLease) -> Callable[[], None]:
+        """What is called now and then: raises LeaseLost and _StopRequested."""
         looked_at = self._tools.monotonic()
 
         def check() -> None:
@@ -218,22 +204,83 @@ class Preparer:
                 looked_at = self._tools.monotonic()
                 self._check_stop(export_id)
 
-        fields = _fields_of(matching)
+        return check
+
+    def _plan_segments(self, export: Export, destination: Destination, lease: HeldLease) -> Plan:
+        matching = destination.data_matching
+        assert matching is not None  # noqa: S101 - checked by _begin
+        export = self._pin(export, destination)
+        sources, segments = export.sources, [source.name for source in export.sources]
+        self._skip_if_unchanged(export, destination)
+        fields, check = fields_of(matching), self._checker(export.id, lease)
         with self._places.take(check), _profiles() as (profiles, work_dir):
             for source in sources:
                 profiles.load(self._tools.reader, source, fields, check)
             remember_rows(self._tools.store.documents, sources, profiles.rows)
             self._check_limit(export, destination, profiles)
             check()
-            audience = self._ask_mailchimp(destination, matching, fields, segments, check)
+            audience = self._audiences.ask(destination, matching, segments, check)
             profiles.check_values(audience.values)
-            profiles.suppress(audience.archived)
+            remembered = self._tools.refusals.remembered(*_audience_of(destination), work_dir)
+            profiles.suppress(audience.archived, remembered.file, remembered.at)
             counts = profiles.counts(audience.tags)
             remember_members(self._tools.store.documents, destination, sources, counts.books.members)
-            attempt = self._tools.new_id()
-            plan = self._new_plan(export_id, destination, attempt, counts, audience.tag_ids)
-            self._write(plan, profiles, audience, destination.member_status, work_dir, check)
-        return self._tools.store.publish(plan)
+            configuration = fingerprints.of_configuration(destination)
+            left_out = (
+                LeftOut(until=counts.left_out_until, memory=remembered.version) if counts.left_out_until else None
+            )
+            plan = self._new_plan(export.id, destination, counts, audience.tag_ids, configuration, left_out)
+            write_packs(
+                self._tools.store.documents,
+                plan,
+                profiles.bodies(audience.values, audience.tags, destination.member_status),
+                check,
+            )
+            profiles.write_members(work_dir / _MEMBERS, audience.values)
+            profiles.write_left_out(work_dir / _LEFT_OUT)
+            self._upload_lists(plan, work_dir)
+        return plan
+
+    def _plan_remainder(self, export: Export, destination: Destination, continued: Plan, lease: HeldLease) -> Plan:
+        """The plan of what ``continued`` has no result for: its bodies, less those who were archived since."""
+        documents, check = self._tools.store.documents, self._checker(export.id, lease)
+        matching, closed = destination.data_matching, read_closed_books(documents, continued.export_id)
+        if closed is None:
+            raise Impossible(problems.remainder_gone())
+        with self._places.take(check), tempfile.TemporaryDirectory(prefix="resume-") as folder:
+            work_dir = Path(folder)
+            audience = self._audiences.ask(
+                destination,
+                # what was matched is known only where it has stayed as it was
+                matching if continued.configuration == fingerprints.of_configuration(destination) else None,
+                [segment.tag for segment in continued.segments],
+                check,
+            )
+            try:
+                with closing(Remainder(documents, continued, closed, work_dir)) as remainder:
+                    remainder.leave_out(audience.archived)
+                    plan = self._new_plan(
+                        export.id,
+                        destination,
+                        remainder.counts(audience.tags),
+                        audience.tag_ids,
+                        continued.configuration,
+                        continued.left_out,
+                        remainder.batches,
+                    )
+                    write_packs(documents, plan, remainder.bodies(), check)
+                    remainder.write_members(work_dir / _MEMBERS)
+                    remainder.write_left_out(work_dir / _LEFT_OUT)
+            except PackMissing:
+                raise Impossible(problems.remainder_gone()) from None
+            self._upload_lists(plan, work_dir)
+        return plan
+
+    def _upload_lists(self, plan: Plan, work_dir: Path) -> None:
+        """The two lists that the end needs."""
+        documents = self._tools.store.documents
+        documents.upload(names.members(plan.export_id, plan.attempt), work_dir / _MEMBERS)
+        documents.upload(names.left_out(plan.export_id, plan.attempt), work_dir / _LEFT_OUT)
 
     def _begin(self, export_id: str) -> tuple[Export, Destination]:
         """The export in status Preparing and its destination. Raises _StopRequested and Impossible."""
@@ -248,6 +295,9 @@ class Preparer:
             raise _StopRequested
         if store.claim(export.destination_id, export_id) != export_id:
             raise Impossible(problems.already_running(), Status.SKIPPED)
+        resumed_by = mark_resumed(store, export)
+        if resumed_by != export_id:
+            raise Impossible(problems.already_resumed(resumed_by), Status.SKIPPED)
         found = self._tools.destinations.find(export.destination_id)
         if found is None or found.destination.removal is not None:
             raise Impossible(problems.removed(), Status.CANCELED)
@@ -258,6 +308,23 @@ class Preparer:
         if steps:
             raise Impossible(problems.not_ready(steps))
         return export, destination
+
+    def _continued(self, export: Export, destination: Destination) -> Plan | None:
+        """The plan that the export goes on with; None where it reads the segments. Raises Impossible where going on
+        would send older data than the audience has, or to somewhere else. The export holds the destination's place, so
+        this stays as it is."""
+        store = self._tools.store
+        if export.continues is None:
+            return None
+        continued, plan = store.find(export.continues), store.plan(export.continues)
+        if continued is None or plan is None:
+            raise Impossible(problems.remainder_gone())
+        if not is_same_target(plan, destination):
+            raise Impossible(problems.target_changed())
+        newer = newer_that_sent(store, continued, but=export.id)
+        if newer is not None:
+            raise Impossible(problems.newer_sent(newer))
+        return plan
 
     def _check_stop(self, export_id: str) -> None:
         export = self._tools.store.find(export_id)
@@ -282,7 +349,9 @@ class Preparer:
         """A scheduled export has nothing to do where the audience has the same data already."""
         if export.trigger != "scheduled":
             return
-        since = unchanged_since(self._tools.store, export, fingerprints.of_configuration(destination))
+        still_keeps_out = partial(self._tools.refusals.still_keeps_out, *_audience_of(destination))
+        configuration = fingerprints.of_configuration(destination)
+        since = unchanged_since(self._tools.store, export, configuration, still_keeps_out)
         if since is not None:
             raise Impossible(problems.unchanged(since), Status.SKIPPED)
 
@@ -308,73 +377,21 @@ class Preparer:
             )
         )
 
-    # -- Mailchimp -----------------------------------------------------------------------------------------------
-
-    def _ask_mailchimp(
-        self,
-        destination: Destination,
-        matching: DataMatching,
-        fields: Sequence[str],
-        segments: Sequence[str],
-        check: Callable[[], None],
-    ) -> _Audience:
-        """Check the audience, read its merge fields, and find or create the tags, over one connection."""
-        sign_in, audience = destination.sign_in, destination.audience
-        assert sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018 - checked by _begin
-        try:
-            token = self._tools.sign_ins.token(sign_in.secret_name)
-            with self._tools.access.lookup(sign_in.account_id, sign_in.api_root, token) as client:
-                client.audience(audience.id)
-                values = _values(matching, fields, client.merge_fields(audience.id))
-                archived = client.archived(audience.id)
-                check()  # thousands of archived contacts take a while
-                tags = _tags(client, audience.id, segments)
-        except SignInRefused as error:
-            self._tools.sign_ins.refused(destination.id, sign_in.secret_name, error.message)
-            raise
-        return _Audience(values, [name for name, _ in tags], dict(tags), archived)
-
-    # -- bodies --------------------------------------------------------------------------------------------------
-
-    def _write(
-        self,
-        plan: Plan,
-        profiles: Profiles,
-        audience: _Audience,
-        member_status: MemberStatus,
-        work_dir: Path,
-        check: Callable[[], None],
-    ) -> None:
-        """Write the bodies and the two lists that the end needs."""
-        documents = self._tools.store.documents
-        with ThreadPoolExecutor(_UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
-            uploads: deque[Future[str]] = deque()
-            bodies = profiles.bodies(audience.values, audience.tags, member_status)
-            for place, number, pack in _packs(bodies, len(plan.lanes)):
-                name = names.pack(plan.export_id, plan.attempt, plan.lanes[place], number)
-                uploads.append(pool.submit(documents.write, name, pack))
-                while len(uploads) > _UPLOADS_AHEAD:
-                    uploads.popleft().result()
-                check()
-            profiles.write_members(work_dir / "members.parquet", audience.values)
-            profiles.write_left_out(work_dir / "left-out.parquet")
-            documents.upload(names.members(plan.export_id, plan.attempt), work_dir / "members.parquet")
-            documents.upload(names.left_out(plan.export_id, plan.attempt), work_dir / "left-out.parquet")
-            for upload in uploads:
-                upload.result()
-
     def _new_plan(
         self,
         export_id: str,
         destination: Destination,
-        attempt: str,
         counts: Counts,
         tag_ids: Mapping[str, int],
+        configuration: str | None,
+        left_out: LeftOut | None,
+        batches: int | None = None,
     ) -> Plan:
+        """``batches`` need not be given where all but the last are full."""
         sign_in, audience = destination.sign_in, destination.audience
         assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
         members = counts.books.members - counts.books.suppressed
-        batches = -(-members // MEMBERS_PER_BATCH)
+        batches = -(-members // MEMBERS_PER_BATCH) if batches is None else batches
         return Plan(
             export_id=export_id,
             destination_id=destination.id,
@@ -382,24 +399,19 @@ class Preparer:
             audience_id=audience.id,
             api_root=sign_in.api_root,
             secret_name=sign_in.secret_name,
-            attempt=attempt,
-            configuration=fingerprints.of_configuration(destination),
-            lanes=self._lanes(export_id, sign_in.account_id, batches),
+            attempt=self._tools.new_id(),
+            configuration=configuration,
+            traceparent=trace.current(),
+            lanes=lanes_for(export_id, batches, self._tools.paces.get(sign_in.account_id).lanes, self._max_connections),
             members=members,
             batches=batches,
             tag_ids=dict(tag_ids),
             segments=counts.segments,
             invalid_reasons=counts.invalid_reasons,
+            suppressed_reasons=counts.suppressed_reasons,
+            left_out=left_out,
             books=counts.books,
         )
-
-    def _lanes(self, export_id: str, account_id: str, batches: int) -> tuple[int, ...]:
-        """The lanes that the batches are dealt to. Open ones are among them: it is their calls that open others."""
-        open_lanes = self._tools.paces.get(account_id).lanes
-        if batches > open_lanes:
-            return tuple(range(min(batches, self._max_connections)))
-        first = crc32(export_id.encode()) % open_lanes  # small exports do not all use lane 0
-        return tuple((first + number) % open_lanes for number in range(batches))
 
 
 @contextmanager
@@ -413,62 +425,8 @@ def _profiles() -> Iterator[tuple[Profiles, Path]]:
             profiles.close()
 
 
-def _packs(bodies: Iterable[tuple[int, bytes]], lanes: int) -> Iterator[tuple[int, int, bytes]]:
-    """Deal the bodies to the lanes in turn and pack those of each lane; yields lane (from 0), pack and its bytes.
-
-    A body is one line: JSON writes line breaks inside texts as escapes.
-    """
-    waiting: list[list[bytes]] = [[] for _ in range(lanes)]
-    packs = [0] * lanes
-    for batch, body in bodies:
-        lane = batch % lanes
-        waiting[lane].append(body)
-        if len(waiting[lane]) == BATCHES_PER_PACK:
-            yield lane, packs[lane], b"\n".join(waiting[lane])
-            waiting[lane] = []
-            packs[lane] += 1
-    for lane, rest in enumerate(waiting):
-        if rest:
-            yield lane, packs[lane], b"\n".join(rest)
-
-
-def _fields_of(matching: DataMatching) -> list[str]:
-    """The profile fields to read, each once, the address first."""
-    fields = [matching.email]
-    for source in matching.by_merge_tag().values():
-        fields += source.parts().values() if isinstance(source, AddressMatching) else [source]
-    return list(dict.fromkeys(fields))
-
-
-def _values(matching: DataMatching, fields: Sequence[str], known: Sequence[MergeField]) -> list[MergeValue]:
-    """How each matched merge field is filled. Raises Impossible for one that the audience no longer has: Mailchimp
-    would drop its values without a word."""
-    column = {field: f"s.c{number}" for number, field in enumerate(fields)}
-    by_tag = {field.tag: field for field in known}
-    values = []
-    for tag, source in matching.by_merge_tag().items():
-        field = by_tag.get(tag)
-        if field is None:
-            raise Impossible(problems.merge_field_gone(tag))
-        if isinstance(source, AddressMatching):
-            if field.type != "address":
-                raise Impossible(problems.merge_field_changed(tag, field.type))
-            values.append(address_value(tag, {part: column[name] for part, name in source.parts().items()}))
-        elif field.type == "address":
-            raise Impossible(problems.merge_field_changed(tag, field.type))
-        else:
-            options = field.options
-            values.append(
-                merge_value(tag, field.type, column[source], choices=options.choices, phone_format=options.phone_format)
-            )
-    return values
-
-
-def _tags(client: MailchimpClient, audience_id: str, segments: Sequence[str]) -> list[tuple[str, int]]:
-    """Name and ID of each segment's tag. A tag that exists in other letter case is used as it is written there."""
-    known = {tag.name.casefold(): tag for tag in client.tags(audience_id)}
-    found = []
-    for segment in segments:
-        tag = known.get(segment.casefold()) or client.create_tag(audience_id, segment)
-        found.append((tag.name, tag.id))
-    return found
+def _audience_of(destination: Destination) -> tuple[str, str]:
+    """Account and audience of a destination that is ready."""
+    account, audience = destination.sign_in.account_id, destination.audience
+    assert account and audience  # noqa: S101, PT018 - checked by _begin
+    return account, audience.id

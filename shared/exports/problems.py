@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final, Literal
 
-from shared.exports.model import Problem
+from shared.exports.model import Problem, Status
 from shared.mailchimp import MailchimpError
 from shared.segments.errors import SegmentError, SourceChanged, SourceMissing, SourceUnreadable
+
+StopStatus = Literal[Status.CANCELED, Status.FAILED, Status.SKIPPED]
+
+
+class Impossible(Exception):
+    """Raised when the export cannot go on as it is configured; ``problem`` says why and what to do."""
+
+    def __init__(self, problem: Problem, status: StopStatus = Status.FAILED) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.status: StopStatus = status
 
 
 def from_segment_error(error: SegmentError) -> Problem:
@@ -28,12 +41,44 @@ def from_mailchimp_error(error: MailchimpError) -> Problem:
     return Problem(code=error.code, message=error.message, action=error.action)
 
 
-def unavailable() -> Problem:
-    """Mailchimp does not answer. Its own words are not shown: they say nothing to a reader."""
+UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "notConnected": "Mailchimp cannot be reached.",
+        "connectionLost": "Mailchimp breaks off its answers.",
+        "timeout": "Mailchimp does not answer in time.",
+        "tooManyConnections": "Mailchimp says that too many connections to the account are open, over all its"
+        " applications.",
+        "blocked": "Mailchimp turns calls away, as it does when there were too many.",
+        "serverError": "Mailchimp answers that it is out of order.",
+        "redirected": "Something answers in Mailchimp's place and sends calls elsewhere.",
+        "replyUnusable": "Mailchimp's answers cannot be read.",
+        "lookupsBusy": "All connections that are kept for looking something up in Mailchimp are in use.",
+    }
+)
+"""What a reader is told by the reason of the waiting: an ``UnavailableReason``, or that we use all connections."""
+
+_UNAVAILABLE: Final = "Mailchimp is not available."
+
+
+def unavailable(reason: str) -> Problem:
+    """The export waits for Mailchimp. Its own words are not shown: they say nothing to a reader."""
     return Problem(
         code="mailchimpUnavailable",
-        message="Mailchimp does not answer at the moment.",
+        message=UNAVAILABLE.get(reason, _UNAVAILABLE),
         action="Nothing to do: the export goes on by itself as soon as Mailchimp answers again.",
+    )
+
+
+def waited_too_long(since: datetime, limit: timedelta, reason: str | None) -> Problem:
+    """Mailchimp was not available for the whole ``limit``. ``reason``: the sentence that was shown meanwhile."""
+    hours = round(limit / timedelta(hours=1))
+    return Problem(
+        code="waitedTooLong",
+        message=(
+            f"The export waited for more than {hours} {'hour' if hours == 1 else 'hours'},"
+            f" since {since.astimezone(UTC):%Y-%m-%d at %H:%M} UTC. {reason or _UNAVAILABLE}"
+        ),
+        action="Resume the export when Mailchimp is available again: only what has not been sent is sent then.",
     )
 
 
@@ -74,6 +119,38 @@ def consent_withdrawn(by: str | None) -> Problem:
         code="consentWithdrawn",
         message=f"The consent to data privacy and compliance was withdrawn{who}.",
         action="Agree to it again at the destination, then export again.",
+    )
+
+
+def already_resumed(by: str) -> Problem:
+    """Two exports that resume the same one: this one gives way."""
+    return Problem(code="alreadyResumed", message=f"Export '{by}' has resumed it already.", action=None)
+
+
+def newer_sent(newer: str) -> Problem:
+    """Sending what is left would set people back to older data."""
+    return Problem(
+        code="newerExportSent",
+        message=f"Export '{newer}' of this destination is newer and has sent something.",
+        action="Export again: resuming the older one would set people back.",
+    )
+
+
+def target_changed() -> Problem:
+    """The destination leads somewhere else since the export that is to be resumed."""
+    return Problem(
+        code="resumeTargetChanged",
+        message="The destination has another Mailchimp account or audience now than the export that was resumed.",
+        action="Export again. Nothing was sent.",
+    )
+
+
+def remainder_gone() -> Problem:
+    """What is to be sent has been deleted."""
+    return Problem(
+        code="resumeExpired",
+        message="What was left of the export that was resumed is not there any more.",
+        action="Export again. Nothing was sent.",
     )
 
 

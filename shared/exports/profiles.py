@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,10 +53,13 @@ def address_key(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the rows: per segment, by reason, and in all."""
+    """What became of the rows: per segment, by reason, and in all. ``left_out_until``: when the first of those who are
+    left out because Mailchimp has refused them may be sent again."""
 
     segments: list[SegmentCount]
     invalid_reasons: dict[str, int]
+    suppressed_reasons: dict[str, int]
+    left_out_until: datetime | None
     books: Books
 
 
@@ -138,13 +142,29 @@ class Profiles:
             self._run("DROP TABLE grouped")
             self._merge("(SELECT * FROM addresses ANTI JOIN invalid USING (n))")
 
-    def suppress(self, addresses: Sequence[str]) -> None:
-        """Take out the people with these addresses (in any letter case), and number the others for sending."""
-        self._run("CREATE TABLE suppressed (address VARCHAR)")
-        if addresses:
+    def suppress(self, archived: Sequence[str], refused: Path | None = None, at: datetime | None = None) -> None:
+        """Take out the people whose contacts are ``archived`` (in any letter case) and those who have been ``refused``
+        (a file of shared/exports/refusal_table.py) and are left out at this moment; number the others for sending."""
+        self._run("""
+            CREATE TABLE suppressed (
+                address VARCHAR, code VARCHAR, message VARCHAR, refused_at TIMESTAMP, until TIMESTAMP)""")
+        if archived:
             self._connection.execute(
-                f"INSERT INTO suppressed SELECT DISTINCT {address_key('address')} FROM (SELECT unnest($1) AS address)",
-                [list(addresses)],
+                f"""
+                INSERT INTO suppressed (address, code)
+                SELECT DISTINCT {address_key("address")}, {quote_literal(ARCHIVED)}
+                FROM (SELECT unnest($1) AS address)""",
+                [list(archived)],
+            )
+        if refused is not None and at is not None:
+            self._connection.execute(
+                f"""
+                INSERT INTO suppressed
+                SELECT address, code, message, refused_at, until
+                FROM read_parquet({quote_literal(str(refused))})
+                SEMI JOIN people USING (address) ANTI JOIN suppressed USING (address)
+                WHERE until > $1""",
+                [at.astimezone(UTC).replace(tzinfo=None)],
             )
         self._run(f"""
             CREATE TABLE members AS
@@ -212,6 +232,13 @@ class Profiles:
                     "SELECT code, merge_tag, count(*) FROM invalid GROUP BY ALL ORDER BY 1, 2"
                 )
             },
+            suppressed_reasons={
+                code: int(count)
+                for code, count in self._all(
+                    "SELECT code, count(*) FROM people JOIN suppressed USING (address) GROUP BY code ORDER BY 2 DESC, 1"
+                )
+            },
+            left_out_until=self._left_out_until(),
             books=Books(
                 rows_read=sum(self._rows),
                 invalid=self._count("invalid"),
@@ -221,6 +248,10 @@ class Profiles:
                 suppressed=self._one("SELECT count(*) FROM people JOIN suppressed USING (address)"),
             ),
         )
+
+    def _left_out_until(self) -> datetime | None:
+        [(first,)] = self._all("SELECT min(until) FROM people JOIN suppressed USING (address)")
+        return first.replace(tzinfo=UTC) if first is not None else None
 
     # -- what is sent --------------------------------------------------------------------------------------------
 
@@ -293,13 +324,15 @@ class Profiles:
             ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)""")
 
     def write_left_out(self, path: Path) -> None:
-        """A Parquet file of the rows that are not sent, each with its place and reason."""
+        """A Parquet file of the rows that are not sent, each with its place and reason, and what Mailchimp said if it
+        has refused the member before."""
         self._run(f"""
             COPY (
-                SELECT s.segment, s.file, s.row, left(coalesce(s.c0, ''), 320) AS email, o.code, o.merge_tag
+                SELECT s.segment, s.file, s.row, left(coalesce(s.c0, ''), 320) AS email, o.code, o.merge_tag,
+                       o.message, o.refused_at, o.until
                 FROM (
-                    FROM invalid UNION ALL
-                    SELECT n, {quote_literal(ARCHIVED)}, NULL FROM people JOIN suppressed USING (address)
+                    FROM invalid UNION ALL BY NAME
+                    SELECT n, code, message, refused_at, until FROM people JOIN suppressed USING (address)
                 ) o JOIN source s ON s.rowid = o.n ORDER BY o.n
             ) TO {quote_literal(str(path))} (FORMAT parquet, COMPRESSION zstd)""")
 

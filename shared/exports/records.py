@@ -68,7 +68,8 @@ class ExportRecords:
 
 
 def _what_is_exported(export: Export) -> list[Change]:
-    return [_told("destinationId", export.destination_id), _told("trigger", export.trigger)]
+    resumed = [_told("resumes", export.resumes)] if export.resumes is not None else []
+    return [_told("destinationId", export.destination_id), _told("trigger", export.trigger), *resumed]
 
 
 def _told(name: str, value: Any) -> Change:

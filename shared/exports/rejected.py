@@ -15,12 +15,22 @@ import duckdb
 from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, RejectedRow
 from shared.exports.profiles import ARCHIVED, FIELD_INVALID, INVALID_ADDRESS
 from shared.exports.rejected_header import BYTE_ORDER_MARK, COLUMNS, NONE_REJECTED
+from shared.mailchimp.row_errors import LASTING
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
 
 _FORMULA: Final = r"^[=+\-@\t\r\n|%＝＋－＠]"
 _REPAIR_AT_SOURCE: Final = "Correct the value at the source, then export again."
+
+_WAS_REFUSED: Final = "'Refused on ' || strftime(i.refused_at, '%Y-%m-%d') || ' (UTC): ' || i.message"
+_IS_LEFT_OUT: Final = (
+    "r.action || ' Left out until ' || strftime(i.until, '%Y-%m-%d') || ', unless somebody clears the suppressed.'"
+)
+_ALL_LEFT_OUT: Final = """
+    SELECT * FROM read_parquet({file}) UNION ALL BY NAME
+    SELECT NULL::VARCHAR AS message, NULL::TIMESTAMP AS refused_at, NULL::TIMESTAMP AS until WHERE false"""
+"""The rows that prepare left out. An export that an earlier version prepared has no word about refusals."""
 
 
 def write_none_rejected(documents: Documents, export_id: str) -> None:
@@ -52,9 +62,10 @@ def write_rejected(
             COPY (
                 SELECT {cells} FROM (
                     SELECT 1 AS part, i.segment * CAST(1e12 AS BIGINT) + i.row AS place, s.name AS segment,
-                           f.name AS file, i.row, i.email, 'prepare' AS foundBy, i.code, i.merge_tag AS field,
-                           r.message, r.action, false AS retryable
-                    FROM read_parquet({quote_literal(str(left_out))}) i
+                           f.name AS file, i.row, i.email, if(i.refused_at IS NULL, 'prepare', 'memory') AS foundBy,
+                           i.code, i.merge_tag AS field, coalesce({_WAS_REFUSED}, r.message) AS message,
+                           coalesce({_IS_LEFT_OUT}, r.action) AS action, false AS retryable
+                    FROM ({_ALL_LEFT_OUT.format(file=quote_literal(str(left_out)))}) i
                     JOIN segments s ON s.number = i.segment JOIN files f ON f.number = i.file
                     LEFT JOIN reasons r ON r.code = i.code
                     UNION ALL BY NAME
@@ -85,6 +96,7 @@ def _write_lookups(connection: duckdb.DuckDBPyConnection, export: Export, plan: 
             "action": "Nothing, if it is to stay archived. Otherwise unarchive it in Mailchimp, then export again.",
         }
     )
+    reasons += [{"code": code, "message": "", "action": reason.action} for code, reason in LASTING.items()]
     numbered = "{number: 'INTEGER', name: 'VARCHAR'}"
     segments = [{"number": number, "name": count.name} for number, count in enumerate(plan.segments)]
     _load_json(connection, "segments", numbered, segments, work_dir)

@@ -1,4 +1,4 @@
-"""What the API and the schedule ask of exports: start, skip, look, cancel, fetch the rejected profiles."""
+"""What the API and the schedule ask of exports: start, skip, resume, look, cancel, fetch the rejected profiles."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from shared import log
+from shared import log, trace
 from shared.destinations.model import Destination
+from shared.exports import workflow
 from shared.exports.errors import (
+    AlreadyResumed,
     DestinationNotReady,
     ExportEnded,
     ExportNotFound,
@@ -21,13 +23,15 @@ from shared.exports.errors import (
     RejectedNotReady,
 )
 from shared.exports.history import ExportFilter, History
-from shared.exports.model import ENDED, MEMBERS_PER_BATCH, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
+from shared.exports.model import ENDED, Export, Plan, Problem, Status, Stop, Trigger, new_id, time_of
 from shared.exports.pace import Paces
 from shared.exports.records import ExportRecords
 from shared.exports.rejected_header import NONE_REJECTED
+from shared.exports.resume import check_resumable, mark_resumed
 from shared.exports.signals import Signals
 from shared.exports.store import CurrentExport, ExportStore
 from shared.exports.view import ExportView, PaceView, Progress, view_of
+from shared.exports.waiting import next_try_at
 from shared.people import Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists
@@ -77,23 +81,68 @@ class ExportService:
         known = self._store.find(reserved) if reserved is not None else None
         if known is not None:
             return self._view(known)
+        self._require_ready(destination, reserved)
+        reserved = self._reserve(destination.id, idempotency_key)
+        return self._launch(self._new_export(destination, trigger, requested_by, reserved))
+
+    def resume(
+        self,
+        export_id: str,
+        destination: Destination,
+        *,
+        requested_by: Person,
+        idempotency_key: str | None = None,
+    ) -> ExportView:
+        """Start an export of what this one, of ``destination``, has no result for; or return the one that the same key
+        started for it before.
+
+        As safe as ``start``. That it is resumed is noted on the earlier export when the new one has the destination's
+        place; prepare does it again. Raises what ``start`` raises, ExportNotFound, and what ``check_resumable`` does.
+        """
+        earlier = self._find(export_id)
+        key = f"resume/{export_id}/{idempotency_key}" if idempotency_key is not None else None
+        reserved = self._reserved(destination.id, key)
+        known = self._store.find(reserved) if reserved is not None else None
+        if known is not None:
+            return self._view(known)
+        continued = check_resumable(self._store, earlier, destination, self._now())
+        self._require_ready(destination, reserved)
+        export = self._new_export(destination, "onDemand", requested_by, self._reserve(destination.id, key))
+        export.resumes = earlier.id
+        if continued is not None:
+            export.continues, export.sources = continued.id, continued.sources
+        return self._launch(export)
+
+    def _require_ready(self, destination: Destination, reserved: str | None) -> None:
+        """Raise DestinationNotReady, or ExportRunning if it is not the export ``reserved`` that runs."""
         steps = destination.missing_steps()
         if steps:
             raise DestinationNotReady(steps)
         running = self._store.running(destination.id)
         if running is not None and running != reserved:
             raise ExportRunning(running)
-        export = self._new_export(destination, trigger, requested_by, self._reserve(destination.id, idempotency_key))
+
+    def _launch(self, export: Export) -> ExportView:
         if not self._store.create(export) and self._find(export.id).ended:
             return self.get(export.id)  # somebody else with the same key has put it on record as skipped meanwhile
-        holder = self._store.claim(destination.id, export.id)
+        holder = self._store.claim(export.destination_id, export.id)
         # One of the schedule stays, and prepare ends it as Skipped: another instance may have counted on it already.
-        if holder != export.id and trigger == "onDemand":
+        if holder != export.id and export.trigger == "onDemand":
             self._store.withdraw(export)
             raise ExportRunning(holder)
+        resumed_by = mark_resumed(self._store, export)
+        if export.resumes is not None and resumed_by != export.id:  # somebody was faster, and has ended already
+            self._store.withdraw(export)
+            raise AlreadyResumed(export.resumes, resumed_by)
         self._records.started(export)
         self._signals.prepare(export.id)
-        log.event("export.queued", export=export.id, destination=destination.id, trigger=trigger)
+        log.event(
+            "export.queued",
+            export=export.id,
+            destination=export.destination_id,
+            trigger=export.trigger,
+            resumes=export.resumes,
+        )
         return self.get(export.id)
 
     def record_skipped(
@@ -125,6 +174,7 @@ class ExportService:
             self._records.ended(stored)
             self._store.documents.delete(names.active(export_id))
             log.event("export.skipped", export=export_id, destination=destination.id, code=problem.code)
+            workflow.tell_completed(stored)
         return self._view(stored)
 
     def _new_export(self, destination: Destination, trigger: Trigger, requested_by: Person, export_id: str) -> Export:
@@ -136,6 +186,7 @@ class ExportService:
             requested_by=requested_by.name,
             requested_by_id=requested_by.id,
             created_at=time_of(export_id),
+            traceparent=trace.current(),
         )
 
     def _reserved(self, destination_id: str, idempotency_key: str | None) -> str | None:
@@ -207,7 +258,7 @@ class ExportService:
             members_per_second=round(speed, 1) if speed else None,
             seconds_left=round((plan.members - tally.rows) / speed, 1) if speed and not waits else None,
             batches_done=tally.batches,
-            batches_total=-(-plan.members // MEMBERS_PER_BATCH),
+            batches_total=plan.batches,
         )
         live = export.model_copy(
             update={
@@ -226,7 +277,7 @@ class ExportService:
             slowed_down_at=pace.slowed_down_at,
             reason=pace.reason,
         )
-        return view_of(live, progress, self._now(), shown)
+        return view_of(live, progress, self._now(), shown, next_try_at(self._store, plan) if waits else None)
 
     # -- stop ----------------------------------------------------------------------------------------------------
 
@@ -249,7 +300,8 @@ class ExportService:
         asked = self._store.request_stop(export_id, stop)
         if asked is not None:
             self._records.cancel_requested(asked)
-        self._signals.finish(export_id)  # an export that is not being sent ends at once; else the last lane ends it
+        with trace.going_on(asked.traceparent if asked else None, trace.current()):
+            self._signals.finish(export_id)  # one that is not being sent ends at once; else the last lane ends it
         log.event("export.stopRequested", export=export_id, code=problem.code)
 
     # -- erase ---------------------------------------------------------------------------------------------------
@@ -258,9 +310,13 @@ class ExportService:
         """Delete what the destination's ended exports hold of profiles, and keep the exports; returns how many
         exports had something left. Their rejected profiles are answered as expired from now on."""
         wanted = ExportFilter(destination_id=destination_id, statuses=ENDED)
-        runs = [names.run(found.id) for found in self._history.newest_first(wanted)]
+        found = list(self._history.newest_first(wanted))
+        runs = [names.run(export.id) for export in found]
         with ThreadPoolExecutor(_ERASES_AT_ONCE, thread_name_prefix="erase") as pool:
             erased = sum(map(bool, pool.map(self._store.documents.delete_all, runs)))
+        for export in found:
+            if export.resumable_until is not None:
+                self._store.change(export.id, lambda newest: setattr(newest, "resumable_until", None))
         self._store.documents.delete(names.succeeded(destination_id))
         log.event("exports.erased", destination=destination_id, exports=erased)
         return erased

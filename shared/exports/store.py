@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared import telemetry, trace
+from shared.exports import workflow
 from shared.exports.history import metadata_of
 from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
 from shared.storage import names
@@ -83,15 +85,28 @@ class ExportStore:
         return Export.from_bytes(found.data) if found else None
 
     def change(self, export_id: str, change: Callable[[Export], None]) -> Export | None:
-        """Apply ``change`` (idempotent: it may run again) to the newest version; None where there is no export."""
+        """Apply ``change`` (idempotent: it may run again) to the newest version; None where there is no export.
+
+        What a change of status means for the export's course is told in the export's trace.
+        """
+        before: Export | None = None
 
         def rewrite(data: bytes) -> bytes:
+            nonlocal before
             export = Export.from_bytes(data)
+            before = export.model_copy()
             change(export)
             return export.to_bytes()
 
         data = self.documents.update(names.export(export_id), rewrite, metadata_of)
-        return Export.from_bytes(data) if data else None
+        after = Export.from_bytes(data) if data else None
+        if before is not None and after is not None and before.status is not after.status:
+            with trace.going_on(after.traceparent, trace.current()):
+                workflow.tell(before, after, self._clock())
+            if before.waiting_since is not None and after.waiting_since is None:
+                waited = self._clock() - before.waiting_since
+                telemetry.measure(telemetry.WAIT_DURATION, waited.total_seconds())
+        return after
 
     def move(self, export_id: str, to: Status, also: Callable[[Export], None] | None = None) -> Export | None:
         """Go to status ``to`` where the table of transitions allows it; otherwise leave the export as it is."""
@@ -100,6 +115,8 @@ class ExportStore:
             if to in TRANSITIONS[export.status]:
                 export.status = to
                 export.waiting_since = self._waiting_since(export, to)
+                if to is Status.FINISHING:
+                    export.finishing_at = self._clock()
                 if also is not None:
                     also(export)
 

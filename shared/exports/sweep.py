@@ -10,16 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from shared import log
+from shared import log, trace
 from shared.exports.history import History
-from shared.exports.lanes import LaneRest
+from shared.exports.lane_rest import LaneRest
 from shared.exports.model import Export, Plan, Status
 from shared.exports.pace import Paces, connections_of
+from shared.exports.resume import is_being_resumed
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
+from shared.exports.waiting import end_long_wait
 from shared.storage import names
+
+if TYPE_CHECKING:  # it brings DuckDB along, which the sweep of every minute does not need
+    from shared.exports.refusals import Refusals
 
 _GRACE: Final = timedelta(seconds=60)
 """How long a message that was sent may take to arrive before it counts as lost."""
@@ -32,15 +37,17 @@ class SweepTools:
     store: ExportStore
     signals: Signals
     paces: Paces
+    refusals: Callable[[], Refusals]
     now: Callable[[], datetime]
 
 
 class Sweeper:
     """Keeps exports moving, and deletes what has expired."""
 
-    def __init__(self, tools: SweepTools, *, max_connections: int, retention: timedelta) -> None:
+    def __init__(self, tools: SweepTools, *, max_connections: int, max_wait: timedelta, retention: timedelta) -> None:
         self._tools = tools
         self._max_connections = max_connections
+        self._max_wait = max_wait
         self._retention = retention
         self._documents = tools.store.documents
 
@@ -51,12 +58,14 @@ class Sweeper:
                 continue
             export = self._tools.store.find(active.id)
             if export is not None:
-                self._drive(export)
+                with trace.going_on(export.traceparent):
+                    self._drive(export)
             elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
                 self._documents.delete(names.active(active.id))
 
     def _drive(self, export: Export) -> None:
         self._tell_wait(export)
+        export = end_long_wait(self._tools.store, export, self._max_wait, self._tools.now())
         plan = self._tools.store.plan(export.id)
         if export.ended or (export.stop is not None and plan is None):
             self._tools.signals.finish(export.id)
@@ -107,7 +116,8 @@ class Sweeper:
         """Delete the exports that ended longer ago than the retention, with all they hold; returns how many.
 
         The data go first: what a crash leaves is found again by its export. Keys, counts and the like, which only speed
-        something up or keep something from being done twice, go when they are as old. Audit records stay.
+        something up or keep something from being done twice, go when they are as old. Refused members are forgotten
+        when their time is over. Audit records stay. What an export has not sent goes when it cannot be resumed.
         """
         expired = 0
         for export in list(History(self._documents).oldest_first()):
@@ -115,11 +125,22 @@ class Sweeper:
                 self._documents.delete_all(names.run(export.id))
                 self._tools.store.delete(export.id, export.destination_id)
                 expired += 1
+            elif export.resumable_until is not None and self._tools.now() >= export.resumable_until:
+                self._forget_remainder(export.id)
         for prefix in (names.IDEMPOTENCY_PREFIX, names.COUNTS_PREFIX, names.SUCCEEDED_PREFIX):
             for entry in list(self._documents.list(prefix)):
                 if self._is_old(entry.changed_at):
                     self._documents.delete(entry.name)
+        self._tools.refusals().expire()
         return expired
+
+    def _forget_remainder(self, export_id: str) -> None:
+        """Delete what the export has not sent, unless one that resumes it is still going on."""
+        export = self._tools.store.find(export_id)
+        if export is None or is_being_resumed(self._tools.store, export):
+            return
+        self._documents.delete_all(names.all_batches(export_id))
+        self._tools.store.change(export_id, lambda newest: setattr(newest, "resumable_until", None))
 
     def _is_old(self, moment: datetime) -> bool:
         return self._tools.now() - moment > self._retention

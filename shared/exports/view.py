@@ -7,6 +7,8 @@ from datetime import datetime
 from pydantic import Field
 
 from shared.exports.model import Books, Export, Problem, SegmentCount, Status, seconds_between
+from shared.exports.resume import is_resumable
+from shared.exports.waiting import WaitView, wait_of
 from shared.segments.formats import PinnedSegment
 from shared.storage.json_documents import JsonDocument
 
@@ -63,12 +65,20 @@ class ExportView(JsonDocument):
     """Whether it has ended: then nothing changes any more."""
     problem: Problem | None = None
     """Why it stopped, waits or was skipped; null while all is well."""
+    waiting: WaitView | None = None
+    """Null unless it waits for Mailchimp."""
     created_at: datetime
     """When it was asked for."""
     started_at: datetime | None = None
     """When it began to read the segments."""
     ended_at: datetime | None = None
     """Null while it runs."""
+    resumes: str | None = None
+    """The ID of the export whose rest it sends."""
+    resumed_by: str | None = None
+    """The ID of the export that sends its rest."""
+    resumable_until: datetime | None = None
+    """Until when it can be resumed; null where it cannot be."""
     seconds: float | None = None
     """From `createdAt` to its end, or to now."""
     audience_id: str | None = None
@@ -85,6 +95,8 @@ class ExportView(JsonDocument):
     """The account of all rows."""
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
     """By reason, how many rows were not usable."""
+    suppressed_reasons: dict[str, int] = Field(default_factory=dict)
+    """By reason, how many members were left alone."""
     rejected_reasons: dict[str, int] = Field(default_factory=dict)
     """By reason, how many members Mailchimp refused."""
     contact_statuses: dict[str, int] = Field(default_factory=dict)
@@ -99,13 +111,24 @@ class ExportView(JsonDocument):
     """Members who left a segment and lost its tag."""
 
 
-def view_of(export: Export, progress: Progress | None, now: datetime, pace: PaceView | None = None) -> ExportView:
-    """The view of ``export``; ``seconds`` runs until now while it has not ended."""
+def view_of(
+    export: Export,
+    progress: Progress | None,
+    now: datetime,
+    pace: PaceView | None = None,
+    next_try_at: datetime | None = None,
+) -> ExportView:
+    """The view of ``export``; ``seconds`` runs until now while it has not ended. ``next_try_at``: when its lanes try
+    Mailchimp next, if they rest."""
     problem = export.stop.problem if export.stop is not None and not export.ended else export.problem
     return ExportView(
-        **export.model_dump(include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem"}),
+        **export.model_dump(
+            include=set(ExportView.model_fields) & set(Export.model_fields) - {"problem", "resumable_until"}
+        ),
+        resumable_until=export.resumable_until if is_resumable(export, now) else None,
         ended=export.ended,
         problem=problem,
+        waiting=wait_of(export, next_try_at, now),
         seconds=round(seconds_between(export.created_at, export.ended_at or now), 3),
         progress=progress,
         pace=pace,

@@ -44,6 +44,15 @@ UnavailableReason = Literal[
 
 _ADDRESS = re.compile(r"\S*(?:@|\uff20|%40)\S*")
 _INSTANCE = re.compile(r"[0-9A-Za-z-]{1,64}")
+_TITLES = frozenset(
+    {
+        *("API Key Invalid", "API Key Missing", "Bad Request", "Compliance Related", "Forbidden"),
+        *("Forgotten Email Not Subscribed", "Internal Server Error", "Invalid Action", "Invalid Resource"),
+        *("JSON Parse Error", "Member Exists", "Member In Compliance State", "Method Not Allowed"),
+        *("Resource Not Found", "Too Many Requests", "User Disabled", "User action not permitted", "Wrong Datacenter"),
+    }
+)
+"""Titles of Mailchimp's error documents (Marketing API, "Errors"). No other goes into a log: it may hold anything."""
 
 
 class FailureClass(StrEnum):
@@ -96,7 +105,7 @@ class MailchimpError(Exception):
             "errorCode": self.code,
             "failureClass": self.failure_class.value,
             "status": self.status,
-            "title": without_addresses(self.title, 80),
+            "title": self.title if self.title in _TITLES else "another" if self.title else "",
             "mailchimpInstance": self.instance,
         }
 

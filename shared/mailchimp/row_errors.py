@@ -8,8 +8,10 @@ beside it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 from shared.mailchimp.replies import RowError
 
@@ -30,12 +32,14 @@ RejectedCode = Literal[
 class RejectedReason:
     """code: stable, for filters and counts.
 
-    retryable: a later export may succeed unchanged. action: one plain sentence.
+    retryable: a later export may succeed unchanged. action: one plain sentence. lasting: Mailchimp refuses the address
+    itself, whatever is sent with it, and will go on doing so. What is neither may succeed when the data have changed.
     """
 
     code: RejectedCode
     retryable: bool
     action: str
+    lasting: bool = False
 
 
 _REASONS: dict[RejectedCode, RejectedReason] = {
@@ -46,17 +50,24 @@ _REASONS: dict[RejectedCode, RejectedReason] = {
             False,
             "The contact unsubscribed, bounced or is under review. Only they can join again, with "
             "Mailchimp's sign-up form.",
+            lasting=True,
         ),
         RejectedReason(
             "forgotten",
             False,
             "The contact was permanently deleted in Mailchimp. Only they can join again, with "
             "Mailchimp's sign-up form.",
+            lasting=True,
         ),
         RejectedReason(
-            "fakeOrInvalid", False, "Mailchimp takes the address for fake or mistyped. Correct it at the source."
+            "fakeOrInvalid",
+            False,
+            "Mailchimp takes the address for fake or mistyped. Correct it at the source.",
+            lasting=True,
         ),
-        RejectedReason("invalidAddress", False, "This is not a valid e-mail address. Correct it at the source."),
+        RejectedReason(
+            "invalidAddress", False, "This is not a valid e-mail address. Correct it at the source.", lasting=True
+        ),
         RejectedReason(
             "tooManySignups",
             True,
@@ -83,6 +94,11 @@ _REASONS: dict[RejectedCode, RejectedReason] = {
         RejectedReason("other", False, "Mailchimp did not take the contact; its own words say why."),
     )
 }
+
+LASTING: Final[Mapping[str, RejectedReason]] = MappingProxyType(
+    {code: reason for code, reason in _REASONS.items() if reason.lasting}
+)
+"""By code, the reasons for which the address would be refused again."""
 
 # In this order: a sentence about an address may also mention a field.
 _WORDS: dict[RejectedCode, re.Pattern[str]] = {

@@ -19,6 +19,7 @@ import urllib3
 
 from shared.mailchimp.api_root import require_address
 from shared.mailchimp.errors import ReplyUnusable, RequestInvalid, Unavailable
+from shared.telemetry import calling
 
 USER_AGENT = "segments-to-mailchimp/1"
 
@@ -81,20 +82,22 @@ class Transport:
 
         Raises Unavailable: no reply, or not the whole of it. RequestInvalid: the request cannot even be written.
         """
-        try:
-            url = self.root + path + ("?" + urlencode(query) if query else "")
-            request = requests.Request(
-                method, url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers}, data=body
-            ).prepare()
-        except (requests.RequestException, ValueError):
-            failure: RequestInvalid | Unavailable = RequestInvalid(
-                f"The request for {doing} cannot be written.", action="Report this as a defect of the product."
-            )
-        else:
-            outcome = self._exchange(request, doing)
-            if isinstance(outcome, Reply):
-                return outcome
-            failure = outcome
+        with calling(doing, method, self.root + path) as call:
+            own = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **call.headers}
+            try:
+                url = self.root + path + ("?" + urlencode(query) if query else "")
+                request = requests.Request(method, url, headers={**own, **headers}, data=body).prepare()
+            except (requests.RequestException, ValueError):
+                failure: RequestInvalid | Unavailable = RequestInvalid(
+                    f"The request for {doing} cannot be written.", action="Report this as a defect of the product."
+                )
+            else:
+                outcome = self._exchange(request, doing)
+                if isinstance(outcome, Reply):
+                    call.ended(outcome.status)
+                    return outcome
+                call.ended(outcome.status, outcome.reason)
+                failure = outcome
         # Raised outside the handlers: the library's error holds the request with its token and addresses.
         raise failure
 

@@ -48,6 +48,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """The version of a blob that was downloaded."""
+
+    etag: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One blob of a listing; ``metadata`` is filled when it was asked for."""
 
@@ -77,20 +85,33 @@ class Documents:
         except ResourceNotFoundError:
             return None
 
-    def download(self, name: str, path: Path) -> bool:
-        """Write the blob to the file ``path``; False where there is no blob."""
+    def download(self, name: str, path: Path) -> Version | None:
+        """Write the blob to the file ``path``; None where there is no blob."""
         try:
             stream = self.container.download_blob(name)
         except ResourceNotFoundError:
-            return False
+            return None
         with path.open("wb") as file:
             stream.readinto(file)
-        return True
+        return Version(str(stream.properties.etag), dict(stream.properties.metadata or {}))
 
     def upload(self, name: str, path: Path) -> None:
         """Write the file ``path`` to the blob, whatever is there."""
         with path.open("rb") as file:
             self.container.get_blob_client(name).upload_blob(file, overwrite=True)
+
+    def upload_over(self, name: str, path: Path, etag: str | None, metadata: Mapping[str, str]) -> None:
+        """Write the file ``path`` over the version ``etag`` of the blob, or to a new blob where that is None. Raises
+        Changed."""
+        blob = self.container.get_blob_client(name)
+        condition: dict[str, Any] = {}
+        if etag is not None:
+            condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            with path.open("rb") as file:
+                blob.upload_blob(file, overwrite=etag is not None, metadata=dict(metadata), **condition)
+        except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+            raise Changed(name) from error
 
     def exists(self, name: str) -> bool:
         return self.container.get_blob_client(name).exists()

@@ -22,6 +22,7 @@ class JsonDocument(BaseModel):
         validate_assignment=True,
         use_attribute_docstrings=True,
         json_schema_serialization_defaults_required=True,
+        hide_input_in_errors=True,  # whoever logs the error does not log a profile
     )
 
     def to_bytes(self) -> bytes:

@@ -24,6 +24,7 @@ ACTIVE_PREFIX: Final = "active/"
 RUNS_PREFIX: Final = "runs/"
 IDEMPOTENCY_PREFIX: Final = "idempotency/"
 LEDGERS_PREFIX: Final = "ledgers/"
+REFUSALS_PREFIX: Final = "refusals/"
 REMOVALS_PREFIX: Final = "removals/"
 SECRETS_PREFIX: Final = "secrets/"
 SUCCEEDED_PREFIX: Final = "succeeded/"
@@ -120,8 +121,13 @@ def plan(export_id: str) -> str:
     return f"{run(export_id)}plan.json"
 
 
+def all_batches(export_id: str) -> str:
+    """The prepared bodies; deleted at the end of the export, or when it cannot be resumed any more."""
+    return f"{run(export_id)}batches/"
+
+
 def batches(export_id: str, attempt: str) -> str:
-    return f"{run(export_id)}batches/{attempt}/"
+    return f"{all_batches(export_id)}{attempt}/"
 
 
 def pack(export_id: str, attempt: str, lane: int, number: int) -> str:
@@ -204,6 +210,17 @@ def ledger_of(name: str) -> tuple[str, str]:
     """The destination and the audience of a ledger by the name of its blob."""
     destination_id, _, file = name.removeprefix(LEDGERS_PREFIX).partition("/")
     return destination_id, file.removesuffix(".parquet")
+
+
+def refusals(account: str, audience_id: str) -> str:
+    """Whom Mailchimp has refused for good in an audience, whichever destination sent them."""
+    return f"{REFUSALS_PREFIX}{account}/{audience_id}.parquet"
+
+
+def refusals_of(name: str) -> tuple[str, str]:
+    """The account and the audience of such a blob by its name."""
+    account, _, file = name.removeprefix(REFUSALS_PREFIX).partition("/")
+    return account, file.removesuffix(".parquet")
 
 
 def removal(destination_id: str) -> str:

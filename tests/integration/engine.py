@@ -31,6 +31,7 @@ from shared.destinations.model import (
     SignIn,
     SignInState,
 )
+from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, read_message
 from shared.exports.model import Export
 from shared.exports.pace import Pace
@@ -157,14 +158,19 @@ class Engine:
         self._queues.get_queue_client(queue).delete_message(message)
 
     def invoke(self, queue: str, body: bytes) -> None:
+        delivery = Delivery(queue, None, datetime.now(UTC))
         if queue == PREPARE_QUEUE:
-            self.product.preparer.prepare(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body, delivery) as export:
+                self.product.preparer.prepare(export)
         elif queue == LANES_QUEUE:
-            self.product.lanes.wake(read_message(WakeMessage, body))
+            with arrived(WakeMessage, body, delivery) as wake:
+                self.product.lanes.wake(wake)
         elif queue == FINISH_QUEUE:
-            self.product.finisher.finish(read_message(ExportMessage, body))
+            with arrived(ExportMessage, body, delivery) as export:
+                self.product.finisher.finish(export)
         elif queue == REMOVALS_QUEUE:
-            self.product.untagger.go_on(read_message(RemovalMessage, body))
+            with arrived(RemovalMessage, body, delivery) as removal:
+                self.product.untagger.go_on(removal)
 
     def poison(self, queue: str, message: QueueMessage) -> None:
         """What becomes of a message that failed too often."""
@@ -220,11 +226,29 @@ class HurriedSleep:
         time.sleep(seconds / 50)
 
 
+class MovedClock:
+    """The time of day, as much later as a test wants it to be."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def go_on(self, **time: float) -> None:
+        self._ahead += timedelta(**time)
+
+
 def build_engine(connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
     """An engine on a storage account of its own; ``settings`` by their names.
 
     It has exported to the Mailchimp account before, so all lanes are open.
     """
+    return build_engine_at(MovedClock(), connection_string, sandbox, **settings)
+
+
+def build_engine_at(clock: MovedClock, connection_string: str, sandbox: SandboxControl, **settings: str) -> Engine:
+    """As ``build_engine``, where it is as late as ``clock`` says."""
     environment = {
         "AzureWebJobsStorage": connection_string,
         "MAILCHIMP_API_URL": sandbox.address,
@@ -233,7 +257,8 @@ def build_engine(connection_string: str, sandbox: SandboxControl, **settings: st
         "LANE_LEASE_SECONDS": "15",
         **settings,
     }
-    product = bootstrap(read_settings(environment), Surroundings(sleep=HurriedSleep(), random=lambda: 0.5))
+    surroundings = Surroundings(now=clock, sleep=HurriedSleep(), random=lambda: 0.5)
+    product = bootstrap(read_settings(environment), surroundings)
     product.ensure_storage()
     engine = Engine(product, sandbox, connection_string)
     if not product.documents.exists(names.pace(ACCOUNT)):

@@ -20,9 +20,21 @@ from shared.exports.model import Export, Status
 from shared.storage import names
 from shared.storage.documents import Documents
 from shared.storage.names import AUDIT_CONTAINER
-from tests.integration.engine import AUDIENCE, TESTER, Engine, build_engine
+from tests.integration.engine import ACCOUNT, AUDIENCE, TESTER, Engine, build_engine
 
-OPERATIONS = ("read", "create", "write", "replace", "upload", "download", "delete", "delete_all", "list", "exists")
+OPERATIONS = (
+    "read",
+    "create",
+    "write",
+    "replace",
+    "upload",
+    "upload_over",
+    "download",
+    "delete",
+    "delete_all",
+    "list",
+    "exists",
+)
 HISTORY = (
     "state/exports/",
     "state/by-destination/",
@@ -109,7 +121,12 @@ def pretend_exported(engine: Engine, made: Destination) -> str:
     store.documents.delete(names.active(export.id))
     store.claim(made.id, export.id)
     profiles = b"person0@mail.example"
-    for name in (names.rejected(export.id), names.members(export.id, "a"), names.ledger(made.id, AUDIENCE)):
+    for name in (
+        names.rejected(export.id),
+        names.members(export.id, "a"),
+        names.ledger(made.id, AUDIENCE),
+        names.refusals(ACCOUNT, AUDIENCE),
+    ):
         store.documents.write(name, profiles)
     store.documents.write(names.idempotency(made.id, "0" * 64), b"{}")
     engine.product.destination_store.claim_name(made.display_name, made.id)

@@ -1,7 +1,7 @@
 """The benchmark in small, with real processes: what an export costs that does not depend on how fast the machine is.
 
-The limits are about a third above what was measured, so that a second request for each batch, a body sent twice or
-profiles kept in memory are noticed. `make bench` measures the rest (docs/benchmark.md).
+A second request for each batch, a body sent twice, or replies kept in memory are noticed. `make bench` measures the
+rest (docs/benchmark.md).
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ from dev.bench_data import OVERLAPPING
 from dev.bench_report import figures, tables
 from dev.bench_runs import Case, run_export
 from dev.bench_storage import billed
+from shared.exports.model import BATCHES_PER_PACK
 
 SMALL, LARGE = 10_000, 50_000
 LANES = 4
-CASE = Case("test", LARGE, OVERLAPPING, lanes=LANES, hosts=2, latency_base_ms=30, seconds_between_looks=1)
+CASE = Case(
+    "test",
+    LARGE,
+    OVERLAPPING,
+    lanes=LANES,
+    hosts=2,
+    latency_base_ms=30,
+    has_realistic_replies=True,
+    seconds_between_looks=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +55,19 @@ def test_each_member_is_sent_once_and_with_little_around(large: dict[str, Any]) 
     assert large["bodyBytes"] / LARGE < 200
 
 
-def test_four_requests_to_storage_for_a_further_batch_and_no_more(small: dict[str, Any], large: dict[str, Any]) -> None:
+def test_a_batch_costs_one_result_and_a_tenth_of_a_pack(large: dict[str, Any]) -> None:
+    packs = LANES * -(-LARGE // 500 // LANES // BATCHES_PER_PACK)
+    requests = large["runRequests"]
+    assert requests["PUT results"] == LARGE // 500
+    assert "GET results" not in requests
+    assert requests["PUT batches"] == requests["GET batches"] == packs
+
+
+def test_at_most_five_requests_to_storage_for_a_further_batch(small: dict[str, Any], large: dict[str, Any]) -> None:
+    """Result and a tenth of a pack; and where the time for it has come, progress, a look for a stop, one for work."""
     further = (LARGE - SMALL) // 500
     assert (billed(large["transactions"]) - billed(small["transactions"])) / further < 5.5
-    assert large["transactions"]["write"] < 2.5 * LARGE // 500 + 50
-    assert large["transactions"]["vault"] == small["transactions"]["vault"]
+    assert large["transactions"]["vault"] <= 2 * LANES
 
 
 def test_memory_does_not_grow_while_sending(large: dict[str, Any]) -> None:

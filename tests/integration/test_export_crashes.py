@@ -28,7 +28,7 @@ class WriteFaults:
         self._left = 0
         self._lock = threading.Lock()
         for documents in containers:
-            for name in ("create", "write", "replace", "upload", "delete"):
+            for name in ("create", "write", "replace", "upload", "upload_over", "delete"):
                 setattr(documents, name, self._faulty(getattr(documents, name)))
 
     def _faulty(self, write: Callable[..., object]) -> Callable[..., object]:
@@ -131,7 +131,7 @@ def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:
         seen += engine.messages(queue)
         for name, message in engine.receive([queue]):
             engine.handle(name, message)
-    assert [set(message) - {"v", "again", "failures", "endsWait"} for message in seen] == [
+    assert [set(message) - {"v", "again", "failures", "traceparent", "endsWait"} for message in seen] == [
         {"exportId"},
         {"accountId", "lane"},
         {"accountId", "lane"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -15,7 +16,7 @@ from itertools import pairwise
 import pytest
 
 from dev.sandbox.control import SandboxControl
-from shared.exports.model import Status
+from shared.exports.model import BatchResult, Status
 from shared.exports.pace import FIRST_ROWS, Pace
 from shared.storage import names
 from shared.storage.names import LANES_QUEUE, PREPARE_QUEUE
@@ -173,3 +174,36 @@ def test_a_lane_that_is_closed_gives_its_connection_back(engine: Engine) -> None
         for lane in running:
             lane.result()
     assert engine.work_until_ended(export_id).books.created == 20_000
+
+
+def results_of(engine: Engine, export_id: str) -> list[BatchResult]:
+    documents = engine.product.documents
+    found = [documents.read(entry.name) for entry in documents.list(names.results(export_id))]
+    return [BatchResult.from_bytes(result.data) for result in found if result is not None]
+
+
+@pytest.mark.parametrize("lanes", [8, 2], ids=["all lanes", "few lanes"])
+def test_a_small_export_is_not_stuck_behind_a_large_one(engine: Engine, lanes: int) -> None:
+    """Its two batches wait for the call that is open, and for one more where several of its lanes share a connection:
+    with 5.4 s a call, the export ends within a minute whatever else the account is busy with."""
+    engine.set_pace(lanes=lanes)
+    engine.sandbox.change_settings(latencyBaseMs=400)
+    engine.write_segment("Everybody", people(30_000))
+    engine.write_segment("Few", people(1_000, start=50_000))
+    large = engine.start(engine.destination(["Everybody"], id_="large"))
+    started: list[str] = []
+
+    def start_the_small_one() -> None:
+        if not started and len(batch_calls(engine)) > 8:
+            started.append(engine.start(engine.destination(["Few"], id_="small")))
+
+    assert engine.work_until_ended(large, also=start_the_small_one).books.created == 30_000
+    [small] = started
+    assert engine.work_until_ended(small).books.created == 1_000
+    prepared = engine.export(small).sending_at
+    assert prepared is not None
+    last = max(result.ended_at for result in results_of(engine, small))
+    between = [result for result in results_of(engine, large) if prepared <= result.sent_at <= last]
+    by_lane = Counter(result.lane for result in between)
+    looks = 2.0 / 0.4  # a lane looks for new exports every two seconds, and sends the large one meanwhile
+    assert max(by_lane.values(), default=0) <= looks + 3

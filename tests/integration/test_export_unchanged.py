@@ -128,6 +128,15 @@ def test_members_whom_a_later_export_may_send_do(engine: Engine, destination: De
     assert scheduled(engine).status is Status.SKIPPED
 
 
+def test_a_contact_at_which_mailchimp_failed_is_sent_again(engine: Engine, destination: Destination) -> None:
+    match = {**SUBSCRIBE, "emailContains": "person3@"}
+    engine.sandbox.set_faults({"action": "problem", "status": 500, "match": match})
+    assert engine.run(destination).rejected_reasons == {"serverError": 1}
+    engine.sandbox.clear_faults()
+    assert scheduled(engine).books.created == 1
+    assert scheduled(engine).status is Status.SKIPPED
+
+
 def test_tags_that_could_not_be_set_do(engine: Engine, destination: Destination) -> None:
     engine.sandbox.change_settings(tagsReachExisting=False)
     engine.sandbox.add_contacts([{"email_address": "person0@mail.example", "status": "subscribed"}])

@@ -196,18 +196,3 @@ def test_one_export_at_a_time_and_the_same_key_starts_the_same_one(stack: Stack)
     assert second.status_code == 409
     assert first.json()["id"] in second.json()["error"]["message"]
     assert wait_until_ended(stack, first.json()["id"])["status"] == "Successful"
-
-
-def test_no_address_and_no_key_is_in_any_log(stack: Stack) -> None:
-    stack.upload_segments({"Readers": [*rows(600), ("0", "broken address", "", "")]}, columns=COLUMNS)
-    stack.sandbox.set_faults(
-        {"action": "memberError", "match": {"emailContains": "person7@"}, "detail": "person7@mail.example is odd"},
-        {"action": "bare", "status": 503, "count": 2, "match": {"method": "POST"}},
-    )
-    export = wait_until_ended(stack, start(stack, set_up(stack, "Readers")))
-    assert export["books"]["rejected"] == 1
-    logs = "".join(path.read_text() for path in stack.log_folder.glob(f"{stack.name}-host-*.log"))
-    assert "export.ended" in logs
-    assert "mail.example" not in logs
-    assert "broken address" not in logs
-    assert KEY not in logs

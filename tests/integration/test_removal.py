@@ -17,13 +17,14 @@ from shared.destinations.errors import DestinationNotFound
 from shared.destinations.model import Destination
 from shared.destinations.view import view_of
 from shared.exports.errors import ExportError
+from shared.exports.history import ExportFilter
 from shared.exports.model import Status
 from shared.people import SCHEDULE
 from shared.schedule.run_all import start_all
 from shared.secrets.store import SecretNotFound
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
-from tests.integration.engine import AUDIENCE, KEY, TESTER, Engine, people
+from tests.integration.engine import ACCOUNT, AUDIENCE, KEY, TESTER, Engine, people
 from tests.integration.removal_support import (
     Killed,
     Stops,
@@ -94,6 +95,38 @@ def test_nothing_is_left_of_a_destination_that_was_never_set_up(engine: Engine) 
     assert_nothing_is_left(engine, before)
     with pytest.raises(SecretNotFound):
         engine.product.secrets.read("mc-d1-0001")
+
+
+def test_what_is_remembered_of_an_audience_goes_with_its_last_destination(engine: Engine) -> None:
+    engine.write_segment("Readers", [*people(3), {"EMail": "fake@mailinator.com"}])
+    before = everything(engine.connection_string)
+    first, second = destination(engine), destination(engine, id_="d2")
+    assert engine.run(first).books.rejected == 1
+    memory = names.refusals(ACCOUNT, AUDIENCE)
+    assert remove(engine) is None
+    assert engine.product.documents.exists(memory), "it is the other one's too"
+    assert engine.run(second).books.suppressed == 1
+    assert remove(engine, "d2") is None
+    assert not engine.product.documents.exists(memory)
+    assert_nothing_is_left(engine, before)
+
+
+def test_of_two_destinations_of_an_audience_that_go_at_once_neither_keeps_what_is_remembered_for_the_other(
+    engine: Engine,
+) -> None:
+    engine.write_segment("Readers", [*people(3), {"EMail": "fake@mailinator.com"}])
+    before = everything(engine.connection_string)
+    first = destination(engine)
+    destination(engine, id_="d2")
+    engine.run(first)
+    other = another_process(engine)
+    stops = Stops(engine.product.documents)
+    stops.at(6, lambda: remove(other, "d2"))
+    remove(engine)
+    assert stops.reached
+    complete(engine)
+    complete(engine, "d2")
+    assert_nothing_is_left(engine, before)
 
 
 # -- while it exports ----------------------------------------------------------------------------------------------
@@ -251,10 +284,18 @@ def ways_to_start(engine: Engine, made: Destination) -> list[Callable[[], object
         lambda: start_all(
             [made], engine.product.exports, trigger="scheduled", requested_by=SCHEDULE, idempotency_key="s"
         ),
+        partial(resume, engine, made),
     ]
 
 
-@pytest.mark.parametrize("way", [0, 1], ids=["on demand", "scheduled"])
+def resume(engine: Engine, made: Destination) -> None:
+    """Go on with an export that was canceled before it was prepared, if there is one."""
+    canceled = ExportFilter(destination_id=made.id, statuses=frozenset({Status.CANCELED}))
+    for earlier in engine.product.exports.list(canceled):
+        engine.product.exports.resume(earlier.id, made, requested_by=TESTER, idempotency_key="r")
+
+
+@pytest.mark.parametrize("way", [0, 1, 2], ids=["on demand", "scheduled", "resumed"])
 def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_survive(engine: Engine, way: int) -> None:
     """The whole removal happens between any two steps of the start, which knows the destination as it was before."""
     engine.write_segment("Readers", people(10))
@@ -262,6 +303,9 @@ def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_surviv
     other, stops = another_process(engine), Stops(engine.product.documents)
     for number in count(1):
         made = destination(engine, id_=f"d{number}")
+        if way == 2:
+            engine.product.exports.cancel(engine.start(made), TESTER)
+            handle(engine, FINISH_QUEUE)
         stops.at(number, partial(remove, other, made.id))
         with suppress(ExportError):
             ways_to_start(engine, made)[way]()

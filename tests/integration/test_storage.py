@@ -12,7 +12,7 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 
 from shared.settings import StorageConnection
-from shared.storage.clients import blob_service, queue_service
+from shared.storage.clients import _transport, blob_service, queue_service
 from shared.storage.documents import AlreadyExists, Changed, Documents
 from shared.storage.leases import LeaseLost, Leases
 from shared.storage.names import LANES_QUEUE
@@ -149,3 +149,8 @@ def test_messages_are_json_in_base64_and_a_queue_is_made_when_it_is_missing(stor
     with QueueServiceClient.from_connection_string(storage_account.connection_string) as service:
         received = list(service.get_queue_client(LANES_QUEUE).receive_messages())
     assert [json.loads(b64decode(message.content)) for message in received] == [{"lane": 3}], "the other is delayed"
+
+
+def test_a_download_is_not_read_in_the_small_pieces_of_the_library() -> None:
+    """Which cost more CPU than everything else about it (docs/performance.md)."""
+    assert _transport().connection_config.data_block_size >= 64 * 1024

@@ -73,6 +73,7 @@ class Api:
                 removals=self.setup.removals,
                 readiness_reports=self.setup.readiness,
                 exports=self.setup.exports,
+                suppressed=self.setup.suppressed,
                 segments=self.setup.segments,
                 schedule=self.schedule,
                 audit=self.setup.audit,

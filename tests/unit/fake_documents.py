@@ -20,6 +20,8 @@ class FakeDocuments:
         self.fault: Exception | None = None
         self._lock = threading.RLock()
         self._version = 0
+        self.changed_at = datetime(2026, 1, 1, tzinfo=UTC)
+        """When every blob was changed, for all it says."""
 
     def as_documents(self) -> Documents:
         return cast("Documents", self)
@@ -89,7 +91,7 @@ class FakeDocuments:
             if name.startswith(prefix):
                 data, etag = self.blobs[name]
                 shown = self.metadata.get(name, {}) if metadata else {}
-                yield Entry(name, etag, len(data), datetime(2026, 1, 1, tzinfo=UTC), shown, leased=False)
+                yield Entry(name, etag, len(data), self.changed_at, shown, leased=False)
 
     def names(self, prefix: str) -> Iterator[str]:
         yield from (entry.name for entry in self.list(prefix))

@@ -13,8 +13,16 @@ from shared.exports.model import Books
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 _FUNCTIONS: Final = frozenset({"event", "warning", "error"})
+_WORKFLOW: Final = {
+    *("eventType", "operationType", "workflowType", "workflowJobId", "workflowStatus", "workflowSubmissionKind"),
+    *("submissionKind", "identifier", "export", "destination"),
+}
+"""What shared/exports/workflow.py says of every export."""
+
 _EXPANSIONS: Final = {
     "export.books.model_dump(by_alias=True)": {str(field.alias) for field in Books.model_fields.values()},
+    "_which(export)": _WORKFLOW,
+    "_which(after)": _WORKFLOW,
     "error.log_fields()": {"errorCode", "failureClass", "status", "title", "mailchimpInstance"},
 }
 """What ``**expression`` in a call stands for."""

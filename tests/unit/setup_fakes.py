@@ -19,9 +19,19 @@ from shared.destinations.removal import Removals
 from shared.destinations.requests import ConsentRequest, DestinationPatch
 from shared.destinations.service import DestinationService
 from shared.destinations.store import DestinationStore, StoredDestination
-from shared.exports.errors import DestinationNotReady, ExportEnded, ExportNotFound, ExportRunning
+from shared.exports.errors import (
+    AlreadyResumed,
+    DestinationNotReady,
+    ExportEnded,
+    ExportNotEnded,
+    ExportNotFound,
+    ExportRunning,
+)
 from shared.exports.history import ExportFilter
 from shared.exports.model import ENDED, Books, Problem, Status
+from shared.exports.refusal_table import Refusal
+from shared.exports.refusals import Refusals
+from shared.exports.suppressed import Suppressed
 from shared.exports.view import ExportView
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.errors import AudienceNotFound, SignInRefused
@@ -254,6 +264,24 @@ class FakeExports:
         )
         return self.views[export_id]
 
+    def resume(
+        self,
+        export_id: str,
+        destination: Destination,
+        *,
+        requested_by: Person,
+        idempotency_key: str | None = None,
+    ) -> ExportView:
+        if not self.get(export_id).ended:
+            raise ExportNotEnded(export_id)
+        if (resumed_by := self.views[export_id].resumed_by) is not None:
+            raise AlreadyResumed(export_id, resumed_by)
+        key = f"resume/{export_id}/{idempotency_key}" if idempotency_key is not None else None
+        view = self.start(destination, trigger="onDemand", requested_by=requested_by, idempotency_key=key)
+        self.views[export_id] = self.views[export_id].model_copy(update={"resumed_by": view.id})
+        self.views[view.id] = view.model_copy(update={"resumes": export_id})
+        return self.views[view.id]
+
     def end(self, export_id: str, status: Status = Status.SUCCESSFUL) -> None:
         assert status in ENDED
         self.views[export_id] = self.views[export_id].model_copy(update={"status": status, "ended": True})
@@ -328,6 +356,30 @@ class FakeExports:
         return 0
 
 
+class FakeRefusals:
+    """Whom Mailchimp refused, by account and audience."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], list[Refusal]] = {}
+
+    def page(
+        self, account: str, audience: str, code: str | None, behind: tuple[str, int] | None, top: int
+    ) -> list[Refusal]:
+        def order(each: Refusal) -> tuple[str, int]:
+            return each.export_id, -each.position
+
+        found = sorted(self.held.get((account, audience), []), key=order, reverse=True)
+        after = [each for each in found if behind is None or order(each) < (behind[0], -behind[1])]
+        return [each for each in after if code in {None, each.code}][:top]
+
+    def clear(self, account: str, audience: str, emails: Sequence[str] | None) -> int:
+        before = self.held.get((account, audience), [])
+        wanted = None if emails is None else {email.lower() for email in emails}
+        kept = [each for each in before if wanted is not None and each.email.lower() not in wanted]
+        self.held[account, audience] = kept
+        return len(before) - len(kept)
+
+
 class FakeMessages:
     """Remembers of which removals somebody was told."""
 
@@ -369,6 +421,10 @@ class Setup:
         )
         self.counts = FakeCounts()
         self.readiness = ReadinessReports(self.fitting, self.segments, self.counts, limit=1_000_000)
+        self.refusals = FakeRefusals()
+        self.suppressed = Suppressed(
+            lambda: cast("Refusals", self.refusals), self.store, self.audit, clock=self.clock, new_id=new_id
+        )
         self.messages = FakeMessages()
         self.removals = Removals(self.store, self.secrets, self.exports, self.messages, self.clock)
 

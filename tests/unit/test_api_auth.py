@@ -205,7 +205,10 @@ NEEDED = {
     ("get", "/api/exports"): Role.VIEWER,
     ("get", "/api/exports/{exportId}"): Role.VIEWER,
     ("post", "/api/exports/{exportId}/cancel"): Role.CONTRIBUTOR,
+    ("post", "/api/exports/{exportId}/resume"): Role.CONTRIBUTOR,
     ("get", "/api/exports/{exportId}/rejected"): Role.CONTRIBUTOR,
+    ("get", "/api/destinations/{destinationId}/suppressed"): Role.CONTRIBUTOR,
+    ("post", "/api/destinations/{destinationId}/suppressed/clear"): Role.CONTRIBUTOR,
     ("get", "/api/schedule"): Role.VIEWER,
     ("put", "/api/schedule"): Role.ADMINISTRATOR,
 }
@@ -215,6 +218,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("put", "/api/destinations/{destinationId}/api-key"): {"apiKey": KEY},
     ("put", "/api/destinations/{destinationId}/consent"): {"agreed": True},
     ("post", "/api/destinations/{destinationId}/duplicate"): {"displayName": "Copy", "consent": {"agreed": True}},
+    ("post", "/api/destinations/{destinationId}/suppressed/clear"): {"all": True},
     ("put", "/api/schedule"): {"isActive": False, "timeZone": "UTC", "times": ["00:00"]},
 }
 

@@ -88,6 +88,7 @@ def test_a_listed_origin_is_told_what_its_pages_may_send_without_signing_in(
         "Content-Type",
         "If-Match",
         "Idempotency-Key",
+        "traceparent",
     }
     assert int(reply.headers["access-control-max-age"]) > 0
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from shared.destinations.model import Destination, Removal
 from shared.exports.errors import RejectedExpired, RejectedNotReady
 from shared.exports.model import Status
 from tests.unit.api_caller import Api
-from tests.unit.setup_fakes import KEY
+from tests.unit.setup_fakes import ADA, KEY
 
 READY = {
     "audienceId": "aud1",
@@ -303,6 +304,33 @@ def test_canceling_is_accepted_once_the_export_runs_and_refused_when_it_has_ende
     assert (refused.status, refused.error["code"]) == (409, "exportEnded")
 
 
+def test_resuming_is_accepted_once_and_leads_to_the_new_export(api: Api) -> None:
+    _, export_id = started(api)
+    path = f"/api/exports/{export_id}/resume"
+    assert api.call("POST", path).error["code"] == "exportNotEnded"
+    api.setup.exports.end(export_id, Status.CANCELED)
+    reply = api.call("POST", path, headers={"Idempotency-Key": "rest-1"})
+    assert (reply.status, reply.json["resumes"]) == (202, export_id)
+    assert reply.headers["operation-location"].endswith(reply.json["id"])
+    assert reply.headers["retry-after"] == "2"
+    again = api.call("POST", path)
+    assert (again.status, again.error["code"]) == (409, "alreadyResumed")
+    assert again.headers["operation-location"].endswith(reply.json["id"])
+
+
+def test_nothing_of_a_destination_that_is_being_removed_is_resumed(api: Api) -> None:
+    destination_id, export_id = started(api)
+    api.setup.exports.end(export_id, Status.CANCELED)
+
+    def mark(destination: Destination) -> Destination:
+        destination.removal = Removal(requested_by=ADA, requested_at=destination.created_at)
+        return destination
+
+    api.setup.store.change(destination_id, mark, by=ADA, action="destination.removalStarted")
+    reply = api.call("POST", f"/api/exports/{export_id}/resume")
+    assert (reply.status, reply.error["code"]) == (409, "destinationBeingRemoved")
+
+
 def test_rejected_profiles_are_a_csv_file_to_save(api: Api) -> None:
     _, export_id = started(api)
     api.setup.exports.csv = "email,reason\r\nödön@contoso.example,fake\r\n".encode()
@@ -318,6 +346,10 @@ def test_rejected_profiles_that_are_not_there_say_why(api: Api, error: Exception
     api.setup.exports.fault = error
     reply = api.call("GET", "/api/exports/e/rejected")
     assert (reply.status, reply.error["message"]) == (status, str(error))
+
+
+def test_an_unknown_export_cannot_be_resumed(api: Api) -> None:
+    assert api.call("POST", "/api/exports/e/resume").error["code"] == "exportNotFound"
 
 
 @pytest.mark.parametrize("path", ["", "/rejected"])

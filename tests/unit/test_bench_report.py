@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dev.bench import cases, parse_arguments
-from dev.bench_report import figures, markdown, slope_runs, sparkline
+from dev.bench_report import figures, filled, markdown, slope_runs, sparkline
 from dev.bench_storage import PRICES, billed, requests_cost
 from dev.bench_watch import HostWatch, Sample
 
@@ -115,10 +115,23 @@ def test_the_tables_of_a_result_are_markdown() -> None:
         "cores": 2,
         "loadAverage": [0],
     }
-    document = {"at": "2026-11-22T10:00:00+00:00", "machine": machine, "failures": ["calls: no figure"], "figures": []}
-    text = markdown(document | {"runs": [run("export", 1_000_000), run("slope-10000", 10_000)]})
+    document: dict[str, Any] = {
+        "at": "2026-11-22T10:00:00+00:00",
+        "machine": machine,
+        "failures": ["calls: no figure"],
+        "figures": [],
+    }
+    document["runs"] = [run("export", 1_000_000), run("slope-10000", 10_000)]
+    text = markdown(document)
     assert "| 10,000 | 2.200 |" in text
+    assert "**Phases" in text
     assert "calls: no figure" in text
+    page = filled("before\n<!-- bench slope -->\nold\n<!-- end -->\nafter", document)
+    assert page.startswith("before\n<!-- bench slope -->\n\nMeasured 2026-11-22 on 2 cores")
+    assert page.endswith("<!-- end -->\nafter")
+    assert "| 10,000 | 2.200 |" in page
+    assert "old" not in page
+    assert "**Phases" not in page
 
 
 def test_options_reach_every_case() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev.bench_storage import CLASSES, class_of, count
+from dev.bench_storage import CLASSES, class_of, count, count_of_run
 
 BLOB = "/devstoreaccount1/state/runs/e1/results/00/00001.json"
 
@@ -50,3 +50,9 @@ def test_refused_requests_are_billed_too() -> None:
 
 def test_other_lines_of_the_log_count_for_nothing() -> None:
     assert count(["Azurite Blob service is starting at http://127.0.0.1:0", "", line("GET", BLOB)]) == {"read": 1}
+
+
+def test_requests_of_one_export_are_told_apart_by_what_they_are_for() -> None:
+    packs = "/devstoreaccount1/state/runs/e1/batches/a1/00/00000.ndjson"
+    lines = [line("PUT", BLOB), line("PUT", BLOB, 409), line("GET", packs), line("GET", "/devstoreaccount1/state/x")]
+    assert count_of_run(lines) == {"PUT results": 2, "GET batches": 1}

@@ -17,6 +17,8 @@ from shared.exports.finish import Finisher, FinishTools
 from shared.exports.messages import ExportMessage
 from shared.exports.model import Export, Problem, Status
 from shared.exports.records import ExportRecords
+from shared.exports.refusals import Refusals
+from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.view import view_of
@@ -69,10 +71,11 @@ def finisher(store: ExportStore) -> Finisher:
         destinations=destinations,
         leases=cast("Leases", FreeLeases()),
         records=ExportRecords(audit),
+        refusals=cast("Refusals", None),
         signals=cast("Signals", NoSignals()),
         now=lambda: END,
     )
-    return Finisher(tools, max_connections=8)
+    return Finisher(tools, max_connections=8, resumable_for=RESUMABLE_FOR)
 
 
 def ended(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:

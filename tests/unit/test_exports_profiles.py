@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 
 from shared.exports.merge_values import MergeValue, merge_value
 from shared.exports.profiles import Counts, Profiles
+from shared.exports.refusal_table import Refusal, RefusalTable
 from shared.segments.formats import PinnedSegment
 from shared.segments.reader import LoadedFile, LoadedSegment
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+END = NOW + timedelta(days=90)
 
 Row = tuple[str | None, str | None]
 """Address and points."""
@@ -59,7 +64,21 @@ class Prepared:
     members: list[dict[str, object]]
 
 
-def prepare(segments: Sequence[Sequence[Row]], archived: Sequence[str] = ()) -> Prepared:
+def refused_before(folder: Path, addresses: Sequence[str], until: datetime = END) -> Path:
+    """A memory of an audience in which these addresses were refused."""
+    table, file = RefusalTable(folder), folder / "refused.parquet"
+    table.add(
+        Refusal(address, "forgotten", "was deleted", NOW, until, "export", number)
+        for number, address in enumerate(addresses)
+    )
+    table.write(file)
+    table.close()
+    return file
+
+
+def prepare(
+    segments: Sequence[Sequence[Row]], archived: Sequence[str] = (), refused: Sequence[str] = (), at: datetime = NOW
+) -> Prepared:
     """What prepare makes of the segments: the counts, and the members of all bodies in order."""
     names = [f"S{number}" for number in range(len(segments))]
     values: list[MergeValue] = [merge_value("LTV", "number", "s.c1")]
@@ -72,7 +91,7 @@ def prepare(segments: Sequence[Sequence[Row]], archived: Sequence[str] = ()) -> 
                 profiles.load(reader, source, ["Email", "Points"], lambda: None)  # type: ignore[arg-type]
             profiles.match()
             profiles.check_values(values)
-            profiles.suppress(archived)
+            profiles.suppress(archived, refused_before(Path(folder), refused), at)
             bodies = list(profiles.bodies(values, names))
         finally:
             counts = profiles.counts(names)
@@ -138,6 +157,41 @@ def test_every_row_ends_in_exactly_one_column(segments: list[list[Row]]) -> None
     for count in prepared.counts.segments:
         assert count.rows == count.invalid + count.duplicates + count.merged + count.members
     assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(members.values())  # type: ignore[call-overload]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(addresses, points), max_size=12), min_size=1, max_size=4),
+    st.lists(addresses.filter(bool), max_size=6, unique=True),
+    st.lists(addresses.filter(bool), max_size=6, unique_by=lambda each: str(each).lower()),
+)
+def test_whoever_is_suppressed_is_a_member_and_is_sent_in_no_body(
+    segments: list[list[Row]], archived: list[str], refused: list[str]
+) -> None:
+    _, members = expected(segments)
+    blanks = " \t\r\n\u00a0\u200b\ufeff"
+    archived, refused = ([each.strip(blanks) for each in given] for given in (archived, refused))
+    as_archived = {each.lower() for each in archived} & members.keys()
+    as_refused = {each.lower() for each in refused} & members.keys() - as_archived
+    prepared = prepare(segments, archived, refused)
+    counts = prepared.counts
+
+    assert counts.books.members == len(members)
+    assert counts.books.suppressed == len(as_archived | as_refused)
+    assert counts.suppressed_reasons == {
+        code: len(people) for code, people in (("archived", as_archived), ("forgotten", as_refused)) if people
+    }
+    assert counts.left_out_until == (END if as_refused else None)
+    left = {key: member for key, member in members.items() if key not in as_archived | as_refused}
+    assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(left.values())  # type: ignore[call-overload]
+    tagged = [sum(f"S{number}" in tags for _, tags in left.values()) for number in range(len(segments))]
+    assert [count.tagged for count in counts.segments] == tagged
+
+
+def test_whose_time_is_over_is_sent_again() -> None:
+    prepared = prepare([[("anna@mail.example", None)]], refused=["anna@mail.example"], at=END)
+    assert prepared.counts.books.suppressed == 0
+    assert prepared.counts.left_out_until is None
 
 
 def test_new_contacts_are_subscribed_and_the_status_of_known_ones_is_never_sent() -> None:

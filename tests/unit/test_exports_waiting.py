@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
-from shared.exports.model import Export, Status
+from shared import telemetry
+from shared.exports.model import Export, Problem, Status, Stop, Tally
 from shared.exports.pace import Paces
+from shared.exports.problems import UNAVAILABLE, unavailable
+from shared.exports.refusals import Refusals
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.sweep import Sweeper, SweepTools
+from shared.exports.view import view_of
+from shared.exports.waiting import WaitView, end_long_wait
+from shared.mailchimp.errors import UnavailableReason
+from shared.telemetry.instruments import Instrument
+from shared.telemetry.sink import Nowhere
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -67,10 +76,8 @@ def waiting_since(store: ExportStore) -> datetime | None:
 def swept(store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What one round of the sweep says of waiting exports."""
     caplog.clear()
-    paces = Paces(store.documents, clock, most_lanes=8)
-    tools = SweepTools(store=store, signals=cast("Signals", NoSignals()), paces=paces, now=clock)
     with caplog.at_level(logging.INFO):
-        Sweeper(tools, max_connections=8, retention=timedelta(days=30)).sweep()
+        sweep_once(store, clock)
     lines = [json.loads(record.getMessage()) for record in caplog.records]
     return [line for line in lines if line["event"] == "export.waiting"]
 
@@ -105,22 +112,137 @@ def test_the_wait_ends_when_something_is_sent_and_when_the_export_ends(store: Ex
     assert waiting_since(store) is None
 
 
+def test_a_wait_that_is_over_is_measured_once(store: ExportStore, clock: Clock) -> None:
+    class Noted(Nowhere):
+        def record(self, instrument: Instrument, value: float, _labels: Mapping[str, str], /) -> None:
+            noted.append((instrument.name, value))
+
+    noted: list[tuple[str, float]] = []
+    before = telemetry.use(Noted())
+    try:
+        store.move("e1", Status.PREPARING)
+        store.move("e1", Status.WAITING)
+        clock.go_on(minutes=5)
+        store.move("e1", Status.WAITING)
+        clock.go_on(minutes=5)
+        store.move("e1", Status.SENDING)
+        store.move("e1", Status.FINISHING)
+    finally:
+        telemetry.use(before)
+    assert noted == [("export.wait.duration", 600)]
+
+
 def test_the_sweep_says_how_long_an_export_has_been_waiting(
     store: ExportStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.move("e1", Status.PREPARING)
     store.move("e1", Status.WAITING)
     clock.go_on(minutes=61)
-    assert swept(store, clock, caplog) == [
-        {
-            "event": "export.waiting",
-            "export": "e1",
-            "destination": "d1",
-            "status": "Waiting",
-            "since": START.isoformat(),
-            "seconds": 3660,
-        }
-    ]
+    (line,) = swept(store, clock, caplog)
+    del line["traceId"]
+    assert line == {
+        "event": "export.waiting",
+        "export": "e1",
+        "destination": "d1",
+        "status": "Waiting",
+        "since": START.isoformat(),
+        "seconds": 3660,
+    }
+
+
+def sweep_once(store: ExportStore, clock: Clock) -> None:
+    paces = Paces(store.documents, clock, most_lanes=8)
+    refusals = cast("Refusals", None)  # a sweep forgets nobody
+    tools = SweepTools(
+        store=store, signals=cast("Signals", NoSignals()), paces=paces, refusals=lambda: refusals, now=clock
+    )
+    Sweeper(tools, max_connections=8, max_wait=timedelta(hours=24), retention=timedelta(days=30)).sweep()
+
+
+def stop_of(store: ExportStore) -> Stop | None:
+    export = store.find("e1")
+    assert export is not None
+    return export.stop
+
+
+def wait(store: ExportStore) -> None:
+    store.move("e1", Status.PREPARING)
+    store.move("e1", Status.WAITING, lambda export: setattr(export, "problem", unavailable("timeout")))
+
+
+def test_an_export_that_has_waited_for_too_long_is_to_end_as_failed_and_says_why(
+    store: ExportStore, clock: Clock
+) -> None:
+    wait(store)
+    clock.go_on(hours=24)
+    sweep_once(store, clock)
+    assert stop_of(store) is None
+    clock.go_on(minutes=1)
+    sweep_once(store, clock)
+    stop = stop_of(store)
+    assert stop is not None
+    assert (stop.status, stop.problem.code) == (Status.FAILED, "waitedTooLong")
+    assert stop.problem.message == (
+        "The export waited for more than 24 hours, since 2026-03-01 at 06:00 UTC. Mailchimp does not answer in time."
+    )
+    assert stop.problem.action is not None
+    assert "Resume" in stop.problem.action
+
+
+def test_an_export_that_goes_on_at_the_last_moment_is_left_alone(store: ExportStore, clock: Clock) -> None:
+    wait(store)
+    seen = store.find("e1")
+    assert seen is not None
+    for status in (Status.PREPARING, Status.SENDING):
+        store.move("e1", status)
+        end_long_wait(store, seen, timedelta(hours=24), START + timedelta(hours=25))
+        assert stop_of(store) is None
+
+
+def test_a_lane_that_never_had_to_wait_shows_that_the_export_goes_on(store: ExportStore, clock: Clock) -> None:
+    """The one that waits does not hear of it, and only says so when Mailchimp answers it."""
+    wait(store)
+    store.show_progress("e1", 0, Tally(batches=1, rows=500))
+    cast("FakeDocuments", store.documents).changed_at = START + timedelta(hours=5)
+    clock.go_on(hours=29)
+    sweep_once(store, clock)
+    assert stop_of(store) is None
+    clock.go_on(minutes=1)
+    sweep_once(store, clock)
+    assert stop_of(store) is not None
+
+
+def test_somebody_who_cancels_is_not_overruled(store: ExportStore, clock: Clock) -> None:
+    wait(store)
+    problem = Problem(code="canceled", message="Canceled by ada.")
+    store.request_stop("e1", Stop(status=Status.CANCELED, problem=problem, at=START))
+    clock.go_on(days=2)
+    sweep_once(store, clock)
+    stop = stop_of(store)
+    assert stop is not None
+    assert stop.problem == problem
+
+
+@pytest.mark.parametrize("reason", get_args(UnavailableReason))
+def test_every_reason_has_its_sentence(reason: str) -> None:
+    assert reason in UNAVAILABLE
+    assert unavailable(reason).message == UNAVAILABLE[reason]
+
+
+def test_the_view_says_since_when_why_and_when_it_tries_next(store: ExportStore, clock: Clock) -> None:
+    def wait_until(moment: datetime) -> WaitView | None:
+        store.move("e1", Status.PREPARING)
+        changed = store.move("e1", Status.WAITING, lambda export: setattr(export, "problem", unavailable("blocked")))
+        assert changed is not None
+        changed.resume_at = moment
+        return view_of(changed, None, clock()).waiting
+
+    soon = START + timedelta(minutes=2)
+    assert wait_until(soon) == WaitView(since=START, reason=UNAVAILABLE["blocked"], next_try_at=soon)
+    assert wait_until(START) == WaitView(since=START, reason=UNAVAILABLE["blocked"], next_try_at=None)
+    preparing = store.move("e1", Status.PREPARING)
+    assert preparing is not None
+    assert view_of(preparing, None, clock()).waiting is None
 
 
 def test_an_export_that_nobody_has_begun_with_waits_too(

@@ -18,7 +18,6 @@ FUNCTION_APP = load(INFRA / "modules" / "functionapp.bicep")
 
 PLATFORM_SETTINGS = {
     "AzureWebJobsStorage__credential": "the Functions host signs in with the identity",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING": "the host's telemetry",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host's telemetry",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the Python worker",
     "MALLOC_ARENA_MAX": "the C library under the Python worker",
@@ -103,8 +102,11 @@ def test_defaults_of_the_templates_are_those_of_the_app() -> None:
         "MAILCHIMP_MAX_CONNECTIONS",
         "MAX_PROFILES_PER_EXPORT",
         "EXPORT_RETENTION_DAYS",
+        "REFUSAL_MEMORY_DAYS",
+        "MAX_WAIT_HOURS",
+        "OPEN_TELEMETRY",
     }
-    assert shared_names == {name: str(defaults[name]) for name in shared_names}
+    assert shared_names == {name: str(defaults[name]).lower() for name in shared_names}
 
 
 def test_limits_of_the_templates_are_those_of_the_app() -> None:
@@ -112,10 +114,14 @@ def test_limits_of_the_templates_are_those_of_the_app() -> None:
     connections = parameters["mailchimpMaxConnections"].decorators
     assert connections["maxValue"] == settings.MAILCHIMP_CONNECTION_LIMIT
     assert connections["minValue"] == 1
-    retention = parameters["exportRetentionDays"].decorators
-    field = settings.Settings.model_fields["export_retention_days"]
-    limits = {bound: getattr(one, bound) for one in field.metadata for bound in ("ge", "le") if hasattr(one, bound)}
-    assert (retention["minValue"], retention["maxValue"]) == (limits["ge"], limits["le"])
+    for parameter, name in (
+        ("exportRetentionDays", "export_retention_days"),
+        ("refusalMemoryDays", "refusal_memory_days"),
+        ("maxWaitHours", "max_wait_hours"),
+    ):
+        given, field = parameters[parameter].decorators, settings.Settings.model_fields[name]
+        limits = {bound: getattr(one, bound) for one in field.metadata for bound in ("ge", "le") if hasattr(one, bound)}
+        assert (given["minValue"], given["maxValue"]) == (limits["ge"], limits["le"])
 
 
 def items_of(expression: Value) -> list[str]:

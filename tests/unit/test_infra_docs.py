@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from shared.storage import names
+from shared.telemetry import instruments
 from tests.unit.infra_support import INFRA, ROOT, dig, load
+from tests.unit.log_events import logged_events
 
 DOCS = ROOT / "docs"
 PAGES = ("deploying.md", "operations.md", "security.md", "cost.md")
@@ -179,3 +181,12 @@ def test_what_the_cost_page_says_of_the_app_holds() -> None:
     assert "`batchSize` is 8" in text_of("cost.md")
     host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
     assert host["extensions"]["queues"]["batchSize"] == 8
+
+
+def test_every_event_and_every_metric_is_explained_and_no_other() -> None:
+    text = text_of("operations.md")
+    events, figures = (text.partition(f"### {name}\n")[2].partition("\n### ")[0] for name in ("Events", "Figures"))
+    rows = re.findall(r"^\| (`[^|]*) \|", events, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == set(logged_events())
+    metrics = set(re.findall(r"^\| `([^`]+)` \|", figures, re.MULTILINE))
+    assert metrics == {instrument.name for instrument in instruments.ALL}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mailchimp import RowError, classify_row_error
+from shared.mailchimp.row_errors import LASTING
 
 ADA = "ada@mail.example"
 NOT_VALIDATED = "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
@@ -97,3 +98,9 @@ def test_every_error_has_a_reason_with_a_sentence(
 ) -> None:
     reason = classify_row_error(RowError(address, code, message, field, field_message))
     assert reason.action.endswith(".")
+
+
+def test_only_what_mailchimp_has_against_the_address_itself_lasts() -> None:
+    """Whom a later export may send with other data, or at another time, is not to be left out."""
+    assert set(LASTING) == {"complianceState", "forgotten", "fakeOrInvalid", "invalidAddress"}
+    assert not any(reason.retryable for reason in LASTING.values())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +16,7 @@ from shared.exports.pace import FIRST_LANES, FIRST_ROWS, LanePace, Pace, Paces, 
 from shared.mailchimp import Unavailable
 from shared.mailchimp.errors import UnavailableReason
 from shared.storage import names
+from shared.storage.documents import Documents
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -182,3 +186,21 @@ def test_more_lanes_than_are_configured_are_never_open() -> None:
     Lane(documents, most=8).pace.answered(50, 0.7)
     Lane(documents, most=8).pace.answered(50, 0.7)
     assert Lane(documents, most=3).pace.known.lanes == 3
+
+
+def test_storage_that_fails_stops_nobody() -> None:
+    documents = FakeDocuments()
+    one = Lane(documents)
+    one.pace.answered(50, 0.7)
+
+    def fails(*_: object) -> None:
+        raise ServiceRequestError("storage is away")
+
+    real = one.pace._paces._documents
+    one.pace._paces._documents = cast("Documents", SimpleNamespace(read=fails))
+    one.pace.answered(50, 0.7)
+    one.seconds = 5
+    assert one.pace.known.lanes == 4, "as it was known"
+    one.pace._paces._documents = real
+    one.pace.answered(50, 0.7)
+    assert one.pace.known.lanes == 8

@@ -87,10 +87,15 @@ def test_storage_must_be_named() -> None:
         ("MAILCHIMP_MAX_CONNECTIONS", "many"),
         ("MAX_PROFILES_PER_EXPORT", "0"),
         ("EXPORT_RETENTION_DAYS", "0"),
+        ("REFUSAL_MEMORY_DAYS", "0"),
+        ("REFUSAL_MEMORY_DAYS", "3651"),
+        ("MAX_WAIT_HOURS", "0"),
+        ("MAX_WAIT_HOURS", "721"),
         ("LANE_LEASE_SECONDS", "14"),
         ("LANE_LEASE_SECONDS", "61"),
         ("LANE_TIME_BUDGET_SECONDS", "0"),
         ("WEBSITE_AUTH_ENABLED", "perhaps"),
+        ("OPEN_TELEMETRY", "perhaps"),
         ("PUBLIC_URL", "app-1.azurewebsites.net"),
         ("PUBLIC_URL", "http://app-1.azurewebsites.net"),
         ("PUBLIC_URL", "https://app-1.azurewebsites.net/?a=1"),
@@ -122,6 +127,13 @@ def test_secrets_are_kept_in_a_vault_in_azure() -> None:
 @pytest.mark.parametrize("name", ["MAILCHIMP_CLIENT_ID", "MAILCHIMP_CLIENT_SECRET"])
 def test_the_oauth_application_is_set_as_a_whole(name: str) -> None:
     assert "together" in refusal(STORAGE | {name: "x"})
+
+
+def test_open_telemetry_needs_a_place_to_send_to() -> None:
+    assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in refusal(STORAGE | {"OPEN_TELEMETRY": "true"})
+    on = STORAGE | {"OPEN_TELEMETRY": "true", "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=0"}
+    assert read_settings(on).open_telemetry
+    assert not read_settings(STORAGE | {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=0"}).open_telemetry
 
 
 def test_no_secret_is_shown_when_settings_are_printed() -> None:

@@ -17,9 +17,10 @@ from shared.audit.model import AuditRecord
 from shared.destinations.authorization import Authorization
 from shared.destinations.loose_secrets import LooseSecret
 from shared.destinations.model import Destination
-from shared.exports.finish import ClosedBooks
+from shared.exports.closed_books import ClosedBooks
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
 from shared.exports.model import BatchResult, Export, Plan
+from shared.exports.refusals import MemoryNote
 from shared.exports.store import CurrentExport
 from shared.exports.unchanged import Sent
 from shared.exports.untag_progress import Progress
@@ -38,6 +39,7 @@ STORED: dict[str, type[JsonDocument]] = {
         Export,
         ExportMessage,
         LooseSecret,
+        MemoryNote,
         Plan,
         RemovalMessage,
         ScheduleRuns,
@@ -62,7 +64,15 @@ def with_something_new(value: Any) -> Any:
             return value
 
 
-COUNTS = {"invalidReasons", "rejectedReasons", "contactStatuses", "statuses", "lastRunAt"}
+COUNTS = {
+    "invalidReasons",
+    "suppressedReasons",
+    "rejectedReasons",
+    "contactStatuses",
+    "statuses",
+    "lastRunAt",
+    "folded",
+}
 """Objects whose keys are data: a later version adds no property to them."""
 
 
