@@ -48,9 +48,11 @@ class WakeMessage(Message):
 
 
 class RemovalMessage(Message):
-    """On the queue ``removals``: go on with the removal of this destination."""
+    """On the queue ``removals``: go on with the removal of this destination; ``ends_wait`` is the ``wake_at`` of the
+    wait that this message ends."""
 
     destination_id: DestinationId
+    ends_wait: datetime | None = None
 
 
 _Message = TypeVar("_Message", bound=Message)

@@ -41,8 +41,8 @@ class Signals:
         message = WakeMessage(account_id=account_id, lane=lane, again=again, ends_wait=ends_wait)
         self._send(LANES_QUEUE, message, delay_s)
 
-    def removal(self, destination_id: str, *, delay_s: float = 0) -> None:
-        self._send(REMOVALS_QUEUE, RemovalMessage(destination_id=destination_id), delay_s)
+    def removal(self, destination_id: str, *, delay_s: float = 0, ends_wait: datetime | None = None) -> None:
+        self._send(REMOVALS_QUEUE, RemovalMessage(destination_id=destination_id, ends_wait=ends_wait), delay_s)
 
     def wake_all(self, account_id: str, lanes: Iterable[int], *, delay_s: float = 0) -> None:
         for lane in lanes:

@@ -73,12 +73,14 @@ class _GivenUp(Exception):
 
 
 class _LaterOn(Exception):
-    """Work stops here and goes on with a new message, ``delay_s`` seconds later because of ``problem``."""
+    """Work stops here and goes on with a new message, ``delay_s`` seconds later because of ``problem``; ``wake_at`` is
+    the moment that was written down for it."""
 
     def __init__(self, delay_s: float = 0, problem: str | None = None) -> None:
         super().__init__(problem)
         self.delay_s = delay_s
         self.problem = problem
+        self.wake_at: datetime | None = None
 
 
 class Untagger:
@@ -95,12 +97,12 @@ class Untagger:
         if removals.go_on(destination_id) is not Left.TAGS:
             return
         try:
-            if self._untag(destination_id):
+            if self._untag(destination_id, message.ends_wait):
                 removals.go_on(destination_id)
         except _LaterOn as later:
-            self._tools.signals.removal(destination_id, delay_s=later.delay_s)
+            self._tools.signals.removal(destination_id, delay_s=later.delay_s, ends_wait=later.wake_at)
 
-    def _untag(self, destination_id: str) -> bool:
+    def _untag(self, destination_id: str, ended_wait: datetime | None) -> bool:
         """Whether it is through; False where somebody else is at it or will be. Raises _LaterOn."""
         tools, name = self._tools, names.removal(destination_id)
         with tools.leases.take(name) as lease:
@@ -110,11 +112,16 @@ class Untagger:
             if found is None:
                 return True
             progress = Progress.from_bytes(stored.data) if stored and stored.data else Progress()
-            if progress.wake_at is not None and progress.wake_at > tools.now() + timedelta(seconds=1):
+            is_early = progress.wake_at is not None and progress.wake_at > tools.now() + timedelta(seconds=1)
+            if is_early and progress.wake_at != ended_wait:
                 return False  # the message that ends the wait is on its way
             progress.wake_at = None
             with tempfile.TemporaryDirectory(prefix="untag-") as folder:
-                return _Run(tools, found.destination, lease, progress, Path(folder), self._budget_s).work()
+                try:
+                    return _Run(tools, found.destination, lease, progress, Path(folder), self._budget_s).work()
+                except _LaterOn as later:
+                    later.wake_at = progress.wake_at
+                    raise
 
 
 class _Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,10 +13,12 @@ import pytest
 import requests
 
 from dev.sandbox.control import SandboxControl
+from shared.bootstrap import Surroundings, bootstrap
 from shared.destinations.errors import TagsAreKept
 from shared.destinations.model import TagsOnRemoval
 from shared.destinations.view import view_of
-from shared.exports.messages import RemovalMessage
+from shared.exports import backoff
+from shared.exports.messages import RemovalMessage, read_message
 from shared.exports.model import Status
 from shared.exports.untag_progress import Progress
 from shared.storage import names
@@ -40,7 +43,7 @@ from tests.integration.removal_support import (
     untag_calls,
     work_off,
 )
-from tests.support import StorageAccount
+from tests.support import StorageAccount, wait_for
 
 REMOVE, KEEP = TagsOnRemoval.REMOVE, TagsOnRemoval.KEEP
 UNTAG = {"method": "POST", "pathPattern": r"/segments/[0-9]+$"}
@@ -435,6 +438,27 @@ def test_an_outage_is_waited_for_and_told(engine: Engine) -> None:
 
     engine.sandbox.clear_faults()
     complete(engine)
+    assert tagged(engine, "Readers") == set()
+
+
+def test_a_wait_that_a_host_with_another_clock_began_ends_with_its_message(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "_IN_PLACE_S", 0.0)
+    pretend_tagged(engine, destination(engine), {"Readers": addresses(1200)})
+    engine.sandbox.set_faults({"action": "bare", "status": 503, "count": 1})
+    remove(engine, tags=REMOVE)
+    [(_, first)] = engine.receive([REMOVALS_QUEUE])
+    asked = read_message(RemovalMessage, b64decode(first.content))
+    hour_ahead = Surroundings(
+        now=lambda: datetime.now(UTC) + timedelta(hours=1), sleep=lambda _: None, random=lambda: 0.5
+    )
+    bootstrap(engine.product.settings, hour_ahead).untagger.go_on(asked)
+    [(queue, message)] = wait_for(lambda: engine.receive([REMOVALS_QUEUE]) or None, "the message that ends the wait")
+    engine.product.untagger.go_on(asked)
+    assert len(tagged(engine, "Readers")) == 1200, "any other message is too early by this host's clock"
+    engine.handle(queue, message)
+    assert is_gone(engine)
     assert tagged(engine, "Readers") == set()
 
 
