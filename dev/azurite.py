@@ -33,6 +33,12 @@ _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service (?:is )?successfull
 _END_WITH_PARENT = (
     "data:text/javascript,process.stdin.on('end',()=>process.kill(process.pid,'SIGTERM')).resume().unref()"
 )
+# Every ten minutes Azurite deletes what no blob refers to any more, and looks through everything for each piece: with
+# what tests leave behind it answers nobody for two minutes. It has no option for that, so that timer never strikes.
+_KEEP_GARBAGE = (
+    "data:text/javascript,const real=setTimeout;"
+    "globalThis.setTimeout=(call,ms,...rest)=>real(call,ms===600000?2147483647:ms,...rest)"
+)
 
 
 class AzuriteError(Exception):
@@ -104,7 +110,7 @@ def _command(data_dir: Path | None, blob_port: int, queue_port: int, *, is_silen
         data_dir.mkdir(parents=True, exist_ok=True)
         where = ["--location", str(data_dir)]
     return [
-        *(_node(), "--import", _END_WITH_PARENT, str(SCRIPT)),
+        *(_node(), "--import", _END_WITH_PARENT, "--import", _KEEP_GARBAGE, str(SCRIPT)),
         *("--blobPort", str(blob_port), "--queuePort", str(queue_port), "--tablePort", "0"),
         # The SDKs speak newer API versions than Azurite knows by name, and are served well all the same.
         *("--skipApiVersionCheck", "--disableTelemetry", *where),

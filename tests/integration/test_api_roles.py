@@ -42,6 +42,7 @@ BODIES: Final[dict[tuple[str, str], dict[str, Any]]] = {
     ("put", "/api/destinations/{destinationId}/api-key"): {"apiKey": API_KEY},
     ("put", "/api/destinations/{destinationId}/consent"): {"agreed": False},
     ("post", "/api/destinations/{destinationId}/duplicate"): {"displayName": "Copy", "consent": {"agreed": True}},
+    ("post", "/api/destinations/{destinationId}/suppressed/clear"): {"all": True},
     ("put", "/api/schedule"): {"isActive": False, "timeZone": "UTC", "times": ["00:00"]},
 }
 

@@ -166,6 +166,7 @@ def test_a_rest_that_a_host_with_another_clock_began_ends_with_its_message(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "_IN_PLACE_S", 0.0)
+    engine.set_pace(lanes=1)
     engine.write_segment("Readers", people(10))
     engine.start(engine.destination(["Readers"]))
     for queue, message in engine.receive([PREPARE_QUEUE]):
