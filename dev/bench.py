@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def runs(options: argparse.Namespace, terminal: Terminal) -> Mapping[str, Run]:
     found: dict[str, Run] = {"import": time_imports} if "import" in chosen else {}
     for name, case in prepared.items():
         if name.partition("-")[0] in chosen:
-            found[name] = lambda case=case: run_export(case, tell)  # type: ignore[misc]
+            found[name] = partial(run_export, case, tell)
     return found
 
 

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NoReturn
@@ -190,8 +191,7 @@ def _serve(connection: Connection[Any, Any], functions: Mapping[str, LoadedFunct
             request.metadata,
             request.trace_parent,
         )
-        number = request.number
-        worker.submit(call).add_done_callback(lambda done, number=number: answer(number, done))  # type: ignore[misc]
+        worker.submit(call).add_done_callback(partial(answer, request.number))
 
 
 def _text(error: BaseException) -> str:
