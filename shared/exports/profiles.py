@@ -1,8 +1,7 @@
 """The profiles of the chosen segments, joined and checked in DuckDB: out of core, with a memory limit.
 
 Tables: ``source`` (every row as read), ``addresses`` (rows with an address that Mailchimp may take), ``invalid`` (the
-other rows with their reason), ``grouped`` (one row per address and segment), ``people`` (one row per address),
-``members`` (the people to send, numbered in the order of the first row of each). ``n`` is the rowid of ``source``: the
+other rows with their reason), ``people`` (one row per address, with a bit for each segment they are in), ``members`` (the people to send, numbered in the order of the first row of each). ``n`` is the rowid of ``source``: the
 order of reading.
 """
 
@@ -121,11 +120,11 @@ class Profiles:
                         WHEN regexp_matches(lower({address}), {quote_literal(_FAKE)}) THEN 'emailLooksFake'
                    END AS reason
             FROM source""")
-        self._run("CREATE VIEW addresses AS SELECT n, segment, address FROM judged WHERE reason IS NULL")
         self._run("""
             CREATE TABLE invalid AS
             SELECT n, reason AS code, CAST(NULL AS VARCHAR) AS merge_tag FROM judged WHERE reason IS NOT NULL""")
-        return self._merge("addresses")
+        self._run("CREATE VIEW addresses AS SELECT n, segment, address FROM judged ANTI JOIN invalid USING (n)")
+        return self._merge()
 
     def check_values(self, values: Sequence[MergeValue]) -> None:
         """Take out the rows whose text does not fit the type of its merge field."""
@@ -139,8 +138,7 @@ class Profiles:
             WHERE merge_tag IS NOT NULL""")
         if self._one(f"SELECT count(*) FROM invalid WHERE code = {quote_literal(FIELD_INVALID)}"):
             self._run("DROP TABLE people")
-            self._run("DROP TABLE grouped")
-            self._merge("(SELECT * FROM addresses ANTI JOIN invalid USING (n))")
+            self._merge()
 
     def suppress(self, archived: Sequence[str], refused: Path | None = None, at: datetime | None = None) -> None:
         """Take out the people whose contacts are ``archived`` (in any letter case) and those who have been ``refused``
@@ -172,17 +170,13 @@ class Profiles:
             FROM people ANTI JOIN suppressed USING (address)
             ORDER BY n""")
 
-    def _merge(self, addresses: str) -> int:
+    def _merge(self) -> int:
         masks = ", ".join(
             f"bit_or(CASE WHEN segment // {_SEGMENTS_PER_MASK} = {word}"
             f" THEN CAST(1 AS BIGINT) << CAST(segment % {_SEGMENTS_PER_MASK} AS BIGINT) ELSE 0 END) AS mask{word}"
             for word in range(self._mask_count)
         )
-        self._run(f"""
-            CREATE TABLE grouped AS
-            SELECT address, segment, min(n) AS n, count(*) AS rows FROM {addresses} GROUP BY address, segment""")
-        self._run(f"""
-            CREATE TABLE people AS SELECT address, min(n) AS n, {masks} FROM grouped GROUP BY address""")
+        self._run(f"CREATE TABLE people AS SELECT address, min(n) AS n, {masks} FROM addresses GROUP BY address")
         return self._count("people")
 
     @property
@@ -201,29 +195,24 @@ class Profiles:
 
     def counts(self, tags: Sequence[str]) -> Counts:
         """Close the first part of the books. ``tags`` are the Mailchimp tags of the segments, in their order."""
-        by_segment = {
-            "invalid": "SELECT segment, count(*) FROM invalid JOIN source s ON s.rowid = n GROUP BY segment",
-            "valid": "SELECT segment, sum(rows) FROM grouped GROUP BY segment",
-            "people": "SELECT segment, count(*) FROM grouped GROUP BY segment",
-            "members": "SELECT segment, count(*) FROM people p JOIN source s ON s.rowid = p.n GROUP BY segment",
-            "suppressed": "SELECT segment, count(*) FROM grouped JOIN suppressed USING (address) GROUP BY segment",
-        }
-        found = {name: {int(s): int(c) for s, c in self._all(sql)} for name, sql in by_segment.items()}
-        segments = []
-        for number, (name, tag, rows) in enumerate(zip(self._segments, tags, self._rows, strict=True)):
-            invalid, valid, people, members, suppressed = (found[key].get(number, 0) for key in by_segment)
-            segments.append(
-                SegmentCount(
-                    name=name,
-                    tag=tag,
-                    rows=rows,
-                    invalid=invalid,
-                    duplicates=valid - people,
-                    merged=people - members,
-                    members=members,
-                    tagged=people - suppressed,
-                )
+        invalid = self._by_segment("invalid JOIN source s ON s.rowid = invalid.n")
+        valid = self._by_segment("addresses")
+        members = self._by_segment("people p JOIN source s ON s.rowid = p.n")
+        people = self._in_each_segment("people")
+        suppressed = self._in_each_segment("people SEMI JOIN suppressed USING (address)")
+        segments = [
+            SegmentCount(
+                name=name,
+                tag=tag,
+                rows=rows,
+                invalid=invalid.get(number, 0),
+                duplicates=valid.get(number, 0) - people[number],
+                merged=people[number] - members.get(number, 0),
+                members=members.get(number, 0),
+                tagged=people[number] - suppressed[number],
             )
+            for number, (name, tag, rows) in enumerate(zip(self._segments, tags, self._rows, strict=True))
+        ]
         return Counts(
             segments=segments,
             invalid_reasons={
@@ -248,6 +237,19 @@ class Profiles:
                 suppressed=self._one("SELECT count(*) FROM people JOIN suppressed USING (address)"),
             ),
         )
+
+    def _by_segment(self, rows: str) -> dict[int, int]:
+        """How many of these rows each segment has; segments without any are missing."""
+        return dict(self._all(f"SELECT segment, count(*) FROM {rows} GROUP BY segment"))
+
+    def _in_each_segment(self, people: str) -> list[int]:
+        """How many of these people are in each segment; whoever is in several counts in each."""
+        bits = ", ".join(
+            f"count_if(mask{number // _SEGMENTS_PER_MASK} >> {number % _SEGMENTS_PER_MASK} & 1 = 1)"
+            for number in range(len(self._segments))
+        )
+        [counts] = self._all(f"SELECT {bits} FROM {people}")
+        return [int(count) for count in counts]
 
     def _left_out_until(self) -> datetime | None:
         [(first,)] = self._all("SELECT min(until) FROM people JOIN suppressed USING (address)")
