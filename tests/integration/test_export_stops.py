@@ -74,7 +74,8 @@ def test_while_it_is_prepared(engine: Engine, destination: Destination) -> None:
     while_pinning(engine)
     handle_all(engine, PREPARE_QUEUE)
     assert engine.work_until_ended(export_id).status is Status.CANCELED
-    assert_canceled(engine, export_id, not_sent=10)
+    is_planned = engine.product.store.plan(export_id) is not None  # prepare looks for a stop once a second
+    assert_canceled(engine, export_id, not_sent=10 if is_planned else 0)
 
 
 def test_while_it_is_prepared_and_mailchimp_is_away(engine: Engine, destination: Destination) -> None:
