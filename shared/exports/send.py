@@ -221,17 +221,18 @@ class BatchSender:
     def _book(self, part: Sequence[_Row], reply: SubscribeReply, outcome: _Outcome) -> Iterable[Sequence[_Row]]:
         """Account for a reply, repair tags that did not arrive; returns the rows that have no outcome yet."""
         by_key = {row.key: row for row in part}
-        answered = reply.total_created + reply.total_updated + reply.error_count
+        errors = _one_per_row(reply.errors)  # what is told counts, and not how much was said to be told
+        answered = reply.total_created + reply.total_updated + len(errors)
         missing: Sequence[_Row] = ()
         if answered != len(part):
             outcome.resent = True
-            seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in reply.errors}
+            seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in errors}
             missing = [row for row in part if row.key not in seen]
             if len(missing) != len(part) - answered:  # the reply contradicts itself: nothing of it counts
                 return self._halves(part, outcome, "notConfirmed", "Mailchimp's reply does not add up.")
         outcome.created += reply.total_created
         outcome.updated += reply.total_updated
-        for error in reply.errors:
+        for error in errors:
             outcome.rejected.append(_rejected(by_key.get(error.email_address.lower()), error))
         outcome.statuses.update(m.status if m.status in _STATUSES else "other" for m in reply.members())
         self._repair_tags(by_key, reply.members(), outcome)
@@ -305,6 +306,14 @@ class BatchSender:
             )
         )
         return []
+
+
+def _one_per_row(errors: Iterable[RowError]) -> Sequence[RowError]:
+    """The errors without those that name an address a second time: a row is rejected once, for its first reason."""
+    first: dict[str | int, RowError] = {}
+    for number, error in enumerate(errors):
+        first.setdefault(error.email_address.lower() or number, error)
+    return list(first.values())
 
 
 def _in_halves(part: Sequence[_Row]) -> list[Sequence[_Row]]:

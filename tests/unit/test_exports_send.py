@@ -1,0 +1,197 @@
+"""Sending one batch to a Mailchimp that answers oddly: every row has one outcome, and no outage is taken for one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.exports.backoff import Backoff, MustPause
+from shared.exports.model import BatchResult, Books, Plan
+from shared.exports.pace import LanePace, Paces
+from shared.exports.send import BatchSender
+from shared.mailchimp import MailchimpClient, SubscribeReply, Tag, TagNotFound, Unavailable
+from shared.mailchimp.replies import read_subscribe, read_tag_reply
+from tests.unit.fake_documents import FakeDocuments
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
+TAG = "Readers"
+
+Answer = Callable[[Sequence[str]], SubscribeReply]
+
+
+def people(count: int) -> list[str]:
+    return [f"person{number}@mail.example" for number in range(count)]
+
+
+def reply(created: Sequence[str], errors: Sequence[dict[str, str]] = (), *, tagged: bool = True, **said: Any) -> Any:
+    """Mailchimp's answer of these members and errors; ``said`` says something else than they do."""
+    tags = [{"name": TAG}] if tagged else []
+    counts = {"total_created": len(created), "total_updated": 0, "error_count": len(errors)}
+    wire = {
+        "new_members": [{"email_address": each, "status": "subscribed", "tags": tags} for each in created],
+        "updated_members": [],
+        "errors": list(errors),
+    }
+    return read_subscribe(json.dumps({**wire, **counts, **said}).encode())
+
+
+def refused(email: str, words: str = "Not this one.") -> dict[str, str]:
+    return {"email_address": email, "error": words, "error_code": "ERROR_GENERIC"}
+
+
+class Mailchimp:
+    """Answers as a test says. It is up: a ping is always answered."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.calls: list[int] = []
+        self.tag_id = 1
+        self.stale_search = False
+        self.search_fault: Unavailable | None = None
+        self.tagged: list[str] = []
+        self.tag_calls = 0
+
+    def subscribe(self, _audience: str, body: bytes) -> SubscribeReply:
+        emails = [member["email_address"] for member in json.loads(body)["members"]]
+        self.calls.append(len(emails))
+        return self._answer(emails)
+
+    def ping(self) -> None:
+        pass
+
+    def tag_members(self, audience: str, tag_id: int, addresses: Sequence[str]) -> Any:
+        self.tag_calls += 1
+        assert self.tag_calls < 50, "it goes on for ever"
+        if tag_id != self.tag_id:
+            raise TagNotFound(audience, tag_id)
+        self.tagged += addresses
+        return read_tag_reply(b"{}")
+
+    def find_or_create_tag(self, _audience: str, name: str) -> Tag:
+        if self.search_fault is not None:
+            raise self.search_fault
+        return Tag(1 if self.stale_search else self.tag_id, name)
+
+
+class Shown:
+    """What the export shows of Mailchimp."""
+
+    def __init__(self) -> None:
+        self.waited_for: list[str] = []
+
+    def waiting(self, reason: str) -> None:
+        self.waited_for.append(reason)
+
+    def available(self) -> None:
+        pass
+
+
+class Sender:
+    """Sends one batch; ``slept`` are the waits, ``on_sleep`` runs at each."""
+
+    def __init__(self, mailchimp: Mailchimp, failures: int = 0) -> None:
+        self.slept: list[float] = []
+        self.on_sleep: Callable[[], None] = lambda: None
+        self.shown = Shown()
+        documents = FakeDocuments().as_documents()
+        pace = LanePace(
+            Paces(documents, lambda: NOW, most_lanes=8),
+            "account",
+            monotonic=lambda: 0.0,
+            opened=lambda _: None,
+            closed=lambda *_: None,
+        )
+        pace.answered(500, 5.0)
+        self.backoff = Backoff(
+            failures, self.shown, sleep=self._sleep, random=lambda: 0.5, still_ours=lambda: None
+        )
+        plan = Plan(
+            export_id="e1",
+            destination_id="d1",
+            account_id="account",
+            audience_id="audience",
+            api_root="https://us1.api.mailchimp.com",
+            secret_name="mc-d1-1",
+            attempt="1",
+            lanes=(0,),
+            members=0,
+            batches=1,
+            tag_ids={TAG: 1},
+            segments=[],
+            invalid_reasons={},
+            books=Books(),
+        )
+        self._sender = BatchSender(
+            cast("MailchimpClient", mailchimp),
+            plan,
+            self.backoff,
+            pace,
+            before_call=lambda: None,
+            clock=lambda: NOW,
+            monotonic=lambda: 0.0,
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.on_sleep()
+
+    def send(self, emails: Sequence[str]) -> BatchResult:
+        members = [{"email_address": each, "status_if_new": "subscribed", "tags": [TAG]} for each in emails]
+        return self._sender.send(0, 0, json.dumps({"members": members, "update_existing": True}).encode())
+
+
+def assert_balanced(result: BatchResult) -> None:
+    assert result.created + result.updated + len(result.rejected) == result.rows
+
+
+# -- replies that do not add up --------------------------------------------------------------------------------------
+
+
+def test_a_row_that_is_refused_for_two_reasons_is_rejected_once() -> None:
+    emails = people(3)
+    errors = [refused(emails[2], "Your merge fields were invalid."), refused(emails[2], "Not this one either.")]
+    result = Sender(Mailchimp(lambda _: reply(emails[:2], errors, error_count=1))).send(emails)
+    assert_balanced(result)
+    assert [(row.position, row.code) for row in result.rejected] == [(2, "mergeFieldInvalid")]
+
+
+def test_errors_that_are_counted_and_not_told_are_asked_for_again() -> None:
+    emails = people(4)
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        return reply(asked[:2], [refused(asked[2])], error_count=2) if len(asked) == 4 else reply(asked)
+
+    mailchimp = Mailchimp(answer)
+    result = Sender(mailchimp).send(emails)
+    assert_balanced(result)
+    assert (result.created, [row.position for row in result.rejected]) == (3, [2])
+    assert mailchimp.calls == [4, 1]
+
+
+@given(
+    created=st.integers(0, 6),
+    told=st.lists(st.integers(0, 6), max_size=8),
+    total_created=st.integers(0, 7) | st.none(),
+    error_count=st.integers(0, 7) | st.none(),
+)
+def test_whatever_the_first_reply_says_every_row_has_one_outcome(
+    created: int, told: list[int], total_created: int | None, error_count: int | None
+) -> None:
+    emails = people(6)
+    first = [True]
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        if not first:
+            return reply(asked)
+        first.clear()
+        errors = [refused(f"person{number}@mail.example") for number in told]
+        return reply(emails[:created], errors, total_created=total_created, error_count=error_count)
+
+    assert_balanced(Sender(Mailchimp(answer)).send(emails))
