@@ -32,6 +32,7 @@ from shared.mailchimp import (
     ReplyMember,
     RowError,
     SubscribeReply,
+    Tag,
     TagNotFound,
     Unavailable,
     classify_row_error,
@@ -267,8 +268,11 @@ class BatchSender:
                 )
                 outcome.repaired_tags += len(part)
             except TagNotFound:  # somebody deleted the tag meanwhile
-                find = partial(self._client.find_or_create_tag, audience, name)
-                tag_id = self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW).id
+                found = self._tag_made_anew(name, outcome)
+                if found is None or found.id == tag_id:  # Mailchimp still finds the tag that it no longer knows
+                    outcome.untagged += len(part)
+                    continue
+                tag_id = found.id
                 self._tag_ids[key] = (name, tag_id)
                 waiting.append(part)
             except (BatchRefused, _Troubled):
@@ -276,6 +280,14 @@ class BatchSender:
                     outcome.untagged += 1
                 else:
                     waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+
+    def _tag_made_anew(self, name: str, outcome: _Outcome) -> Tag | None:
+        """The tag of this name, created if there is none; None where Mailchimp fails at it although it is up."""
+        find = partial(self._client.find_or_create_tag, self._plan.audience_id, name)
+        try:
+            return self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW)
+        except _Troubled:
+            return None
 
     def _without_refused(
         self, part: Sequence[_Row], refusal: BatchRefused, outcome: _Outcome

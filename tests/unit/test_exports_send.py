@@ -195,3 +195,32 @@ def test_whatever_the_first_reply_says_every_row_has_one_outcome(
         return reply(emails[:created], errors, total_created=total_created, error_count=error_count)
 
     assert_balanced(Sender(Mailchimp(answer)).send(emails))
+
+
+# -- tags that have to be repaired -----------------------------------------------------------------------------------
+
+
+def lacking_tags(asked: Sequence[str]) -> SubscribeReply:
+    return cast("SubscribeReply", reply(asked, tagged=False))
+
+
+def test_a_tag_that_was_deleted_meanwhile_is_made_anew_and_set() -> None:
+    mailchimp = Mailchimp(lacking_tags)
+    mailchimp.tag_id = 2
+    result = Sender(mailchimp).send(people(3))
+    assert (result.repaired_tags, result.untagged, mailchimp.tagged) == (3, 0, people(3))
+
+
+def test_a_deleted_tag_that_the_search_still_finds_is_not_tried_for_ever() -> None:
+    mailchimp = Mailchimp(lacking_tags)
+    mailchimp.tag_id, mailchimp.stale_search = 2, True
+    result = Sender(mailchimp).send(people(3))
+    assert (result.repaired_tags, result.untagged, mailchimp.tag_calls) == (0, 3, 1)
+
+
+def test_a_tag_that_mailchimp_fails_to_make_anew_costs_the_tag_and_not_the_batch() -> None:
+    mailchimp = Mailchimp(lacking_tags)
+    mailchimp.tag_id, mailchimp.search_fault = 2, BROKEN
+    result = Sender(mailchimp).send(people(3))
+    assert_balanced(result)
+    assert (result.created, result.untagged) == (3, 3)
