@@ -30,7 +30,9 @@ def people(count: int) -> list[str]:
     return [f"person{number}@mail.example" for number in range(count)]
 
 
-def reply(created: Sequence[str], errors: Sequence[dict[str, str]] = (), *, tagged: bool = True, **said: Any) -> Any:
+def reply(
+    created: Sequence[str], errors: Sequence[dict[str, str]] = (), *, tagged: bool = True, **said: Any
+) -> SubscribeReply:
     """Mailchimp's answer of these members and errors; ``said`` says something else than they do."""
     tags = [{"name": TAG}] if tagged else []
     counts = {"total_created": len(created), "total_updated": 0, "error_count": len(errors)}
@@ -57,6 +59,7 @@ class Mailchimp:
         self.search_fault: Unavailable | None = None
         self.tagged: list[str] = []
         self.tag_calls = 0
+        self.tag_errors: list[str] = []
 
     def subscribe(self, _audience: str, body: bytes) -> SubscribeReply:
         emails = [member["email_address"] for member in json.loads(body)["members"]]
@@ -72,7 +75,7 @@ class Mailchimp:
         if tag_id != self.tag_id:
             raise TagNotFound(audience, tag_id)
         self.tagged += addresses
-        return read_tag_reply(b"{}")
+        return read_tag_reply(json.dumps({"errors": [{"email_addresses": self.tag_errors, "error": "No."}]}).encode())
 
     def find_or_create_tag(self, _audience: str, name: str) -> Tag:
         if self.search_fault is not None:
@@ -109,9 +112,7 @@ class Sender:
             closed=lambda *_: None,
         )
         pace.answered(500, 5.0)
-        self.backoff = Backoff(
-            failures, self.shown, sleep=self._sleep, random=lambda: 0.5, still_ours=lambda: None
-        )
+        self.backoff = Backoff(failures, self.shown, sleep=self._sleep, random=lambda: 0.5, still_ours=lambda: None)
         plan = Plan(
             export_id="e1",
             destination_id="d1",
@@ -201,7 +202,7 @@ def test_whatever_the_first_reply_says_every_row_has_one_outcome(
 
 
 def lacking_tags(asked: Sequence[str]) -> SubscribeReply:
-    return cast("SubscribeReply", reply(asked, tagged=False))
+    return reply(asked, tagged=False)
 
 
 def test_a_tag_that_was_deleted_meanwhile_is_made_anew_and_set() -> None:
@@ -224,3 +225,78 @@ def test_a_tag_that_mailchimp_fails_to_make_anew_costs_the_tag_and_not_the_batch
     result = Sender(mailchimp).send(people(3))
     assert_balanced(result)
     assert (result.created, result.untagged) == (3, 3)
+
+
+def test_whom_mailchimp_names_as_not_tagged_is_counted_as_untagged() -> None:
+    mailchimp = Mailchimp(lacking_tags)
+    mailchimp.tag_errors = ["Person1@mail.example", "stranger@mail.example"]
+    result = Sender(mailchimp).send(people(3))
+    assert (result.repaired_tags, result.untagged) == (2, 1)
+
+
+def test_whose_tags_are_not_all_shown_may_have_had_the_tag_before() -> None:
+    def many_tags(asked: Sequence[str]) -> SubscribeReply:
+        tags = [{"name": f"Tag {number}"} for number in range(50)]
+        members = [{"email_address": each, "tags": tags, "tags_count": 51} for each in asked]
+        return reply([], new_members=members, total_created=len(asked))
+
+    mailchimp = Mailchimp(many_tags)
+    mailchimp.tag_errors = people(3)
+    result = Sender(mailchimp).send(people(3))
+    assert (mailchimp.tagged, result.untagged) == (people(3), 0)
+
+
+# -- an outage of the one call ---------------------------------------------------------------------------------------
+
+
+def out_of_order(_: Sequence[str]) -> SubscribeReply:
+    raise BROKEN
+
+
+def failing_at(*bad: str) -> Answer:
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        if set(asked) & set(bad):
+            raise BROKEN
+        return reply(asked)
+
+    return answer
+
+
+def test_mailchimp_that_takes_nobody_is_waited_for_although_it_answers_pings() -> None:
+    mailchimp = Mailchimp(out_of_order)
+    sender = Sender(mailchimp)
+    with pytest.raises(MustPause):
+        sender.send(people(500))
+    assert sender.shown.waited_for
+    assert len(mailchimp.calls) < 150
+    again = Mailchimp(out_of_order)
+    with pytest.raises(MustPause):
+        Sender(again, sender.backoff.failures).send(people(500))
+    assert len(again.calls) < 30, "a later try is over soon"
+
+
+def test_nobody_is_rejected_for_an_outage_that_ends_while_it_is_waited_for() -> None:
+    is_down = [True]
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        return out_of_order(asked) if is_down else reply(asked)
+
+    sender = Sender(Mailchimp(answer))
+    sender.on_sleep = is_down.clear
+    result = sender.send(people(500))
+    assert (result.created, result.rejected) == (500, [])
+
+
+@pytest.mark.parametrize("bad", [(0,), (0, 1, 2), (497, 498, 499), tuple(range(0, 500, 50)), tuple(range(20))])
+def test_contacts_at_which_mailchimp_fails_are_found_wherever_they_stand(bad: tuple[int, ...]) -> None:
+    emails = people(500)
+    result = Sender(Mailchimp(failing_at(*(emails[number] for number in bad)))).send(emails)
+    assert_balanced(result)
+    assert sorted(row.position or 0 for row in result.rejected) == list(bad)
+    assert {row.code for row in result.rejected} == {"serverError"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_contacts_alone_tell_nothing_and_are_given_up(count: int) -> None:
+    result = Sender(Mailchimp(out_of_order)).send(people(count))
+    assert [row.code for row in result.rejected] == ["serverError"] * count

@@ -63,6 +63,6 @@ def test_all_are_read_where_mailchimp_does_not_say_how_many_there_are() -> None:
 def test_an_archive_that_never_stands_still_is_an_unusable_reply() -> None:
     archive = Archive({})
     archive.contacts = [f"person{number}@mail.example" for number in range(4000)]
-    archive._after = {number: take_first for number in range(2000)}
+    archive._after = dict.fromkeys(range(2000), take_first)
     with pytest.raises(ReplyUnusable):
         archive.read()
