@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from shared.exports.backoff import Backoff
+from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace
 from shared.mailchimp import (
@@ -46,8 +46,6 @@ _STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending"
 _SERVER_ERROR: Final = "Mailchimp failed or gave no answer whenever this contact was sent, while it answered otherwise."
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
-_TOO_MANY_TO_BE_AT_FAULT: Final = 3
-"""Contacts that fail one by one while nobody gets through: not all of them can be what makes Mailchimp fail."""
 
 
 class _Member(msgspec.Struct, gc=False):
@@ -164,11 +162,11 @@ class BatchSender:
                 outcome.answered = True
                 waiting.extend(self._without_refused(part, refusal, outcome))
             except _Troubled as trouble:
-                if len(part) > 1 or outcome.answered or len(rows) < _TOO_MANY_TO_BE_AT_FAULT:
+                if len(part) > 1 or outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
                     waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
                     continue
                 suspects.append(part)
-                if len(suspects) % _TOO_MANY_TO_BE_AT_FAULT == 0:
+                if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
                     self._backoff.wait(trouble.reason, None)
                     waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
             else:
