@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shared import log, trace
@@ -21,8 +22,9 @@ from shared.exports.model import Export, Plan, Status, Stop
 from shared.exports.pace import Paces, connections_of
 from shared.exports.resume import is_being_resumed
 from shared.exports.signals import Signals
-from shared.exports.store import ExportStore
+from shared.exports.store import ActiveExport, ExportStore
 from shared.exports.waiting import end_long_wait
+from shared.failures import do_each
 from shared.storage import names
 
 if TYPE_CHECKING:  # it brings DuckDB along, which the sweep of every minute does not need
@@ -55,16 +57,16 @@ class Sweeper:
         self._documents = tools.store.documents
 
     def sweep(self) -> None:
-        """One round over all exports that have not ended."""
-        for active in self._tools.store.active():
-            if active.held:
-                continue
-            export = self._tools.store.find(active.id)
-            if export is not None:
-                with trace.going_on(export.traceparent):
-                    self._drive(export)
-            elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
-                self._documents.delete(names.active(active.id))
+        """One round over all exports that have not ended. One that cannot be read does not hold up the others."""
+        do_each(partial(self._look_after, active) for active in self._tools.store.active() if not active.held)
+
+    def _look_after(self, active: ActiveExport) -> None:
+        export = self._tools.store.find(active.id)
+        if export is not None:
+            with trace.going_on(export.traceparent):
+                self._drive(export)
+        elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
+            self._documents.delete(names.active(active.id))
 
     def _drive(self, export: Export) -> None:
         self._tell_wait(export)

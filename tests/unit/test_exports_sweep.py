@@ -1,4 +1,5 @@
-"""A consent that was withdrawn ends the running export, also when the process died before it could ask for that."""
+"""The app's timer over the running exports: one whose consent was withdrawn ends, also when the process died before it
+could ask for that; and one that cannot be read does not hold up the others."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from datetime import timedelta
 from typing import cast
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 from shared.audit.log import AuditLog
 from shared.destinations.store import DestinationStore
@@ -15,6 +17,7 @@ from shared.exports.refusals import Refusals
 from shared.exports.resume import resumable_until
 from shared.exports.signals import Signals
 from shared.exports.sweep import Sweeper, SweepTools
+from shared.storage import names
 from tests.unit.exports_in_memory import ADA, NOW, ExportsInMemory, ready_destination
 from tests.unit.fake_documents import FakeDocuments
 
@@ -70,3 +73,28 @@ def test_an_export_with_consent_goes_on() -> None:
     export = product.store.find(export_id)
     assert export is not None
     assert export.stop is None
+
+
+def test_an_export_that_cannot_be_read_does_not_hold_up_the_others() -> None:
+    product = Sweeping(withdrawn=False)
+    broken, queued = product.add(timedelta(minutes=10)), product.add(timedelta(minutes=5), status=Status.QUEUED)
+    product.documents.write(names.export(broken), b'{"status": "FromANewerVersion"}')
+    with pytest.raises(ValueError, match="Export"):
+        product.sweeper.sweep()
+    assert product.signals.sent == [("prepare", queued)]
+
+
+def test_the_timer_gives_up_at_once_while_storage_does_not_answer() -> None:
+    product = Sweeping(withdrawn=False)
+    product.add(status=Status.QUEUED)
+    product.add(status=Status.QUEUED)
+    asked: list[str] = []
+
+    def find(export_id: str) -> None:
+        asked.append(export_id)
+        raise ServiceRequestError("storage is down")
+
+    product.store.find = find  # type: ignore[method-assign]
+    with pytest.raises(ServiceRequestError):
+        product.sweeper.sweep()
+    assert len(asked) == 1
