@@ -26,6 +26,10 @@ class MustPause(Exception):
         self.delay_s = delay_s
 
 
+class CallOutOfOrder(MustPause):
+    """Raised where Mailchimp is up and one call to it is not: exports that make other calls may go on."""
+
+
 class Availability(Protocol):
     """Is told how Mailchimp is doing."""
 
@@ -77,6 +81,14 @@ class Backoff:
             self._still_ours()
             self._sleep(min(wait, 1.0))
             wait -= 1.0
+
+    def wait_for_call(self, reason: str) -> None:
+        """Sleep after failures of one call, while Mailchimp answers others. Raises CallOutOfOrder for long waits, and
+        whatever ``still_ours`` raises meanwhile."""
+        try:
+            self.wait(reason, None)
+        except MustPause as pause:
+            raise CallOutOfOrder(pause.delay_s) from pause
 
     def success(self) -> None:
         """Mailchimp answered."""

@@ -167,7 +167,7 @@ class BatchSender:
                     continue
                 suspects.append(part)
                 if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                    self._backoff.wait(trouble.reason, None)
+                    self._backoff.wait_for_call(trouble.reason)
                     waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
             else:
                 outcome.answered = True
