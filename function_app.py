@@ -12,7 +12,7 @@ from shared import telemetry, trace
 from shared.bootstrap import bootstrap
 from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, Message, MessageInvalid, RemovalMessage, WakeMessage
-from shared.failures import failing_quietly
+from shared.failures import do_each, failing_quietly
 from shared.log import error, event
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
@@ -109,9 +109,7 @@ def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
     with failing_quietly():
-        product.sweeper.sweep()
-        product.removals.finish_removals()
-        product.destination_store.log_recent_changes()
+        do_each((product.sweeper.sweep, product.removals.finish_removals, product.destination_store.log_recent_changes))
     event("sweep.tick")
 
 
@@ -125,6 +123,5 @@ def schedule(timer: func.TimerRequest, context: func.Context) -> None:
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
     with failing_quietly():
-        product.sweeper.expire()
-        product.authorizations.delete_expired()
-        product.connections.loose_secrets.delete_left_over()
+        loose_secrets = product.connections.loose_secrets
+        do_each((product.sweeper.expire, product.authorizations.delete_expired, loose_secrets.delete_left_over))

@@ -147,7 +147,10 @@ class DestinationStore:
 
     def create(self, destination: Destination, by: Person) -> StoredDestination:
         destination.last_change = self._record(None, destination, by, "destination.created")
-        etag = self.documents.create(names.destination(destination.id), destination.to_bytes())
+        try:
+            etag = self.documents.create(names.destination(destination.id), destination.to_bytes())
+        except AlreadyExists:  # its ID is nobody else's: the write arrived, its answer did not
+            etag = self.get(destination.id).etag
         self._log(destination)
         return StoredDestination(destination, etag)
 
@@ -167,8 +170,12 @@ class DestinationStore:
         somebody else wrote meanwhile. ``by`` and ``action`` go into the record of the change. ``even_removed``: also
         when its removal has begun. Raises DestinationNotFound, DestinationBeingRemoved, DestinationChanged.
         """
+        written: bytes | None = None
         for _ in range(_TRIES):
             found = self.get(destination_id)
+            if found.destination.to_bytes() == written:  # the write arrived, its answer did not
+                self._log(found.destination)
+                return found
             if if_match is not None and found.etag != if_match:
                 raise DestinationChanged(destination_id)
             if found.destination.removal is not None and not even_removed:
@@ -179,8 +186,9 @@ class DestinationStore:
             wanted.updated_at, wanted.updated_by = self._clock(), by.name
             wanted.last_change = self._record(found.destination, wanted, by, action) or found.destination.last_change
             self._log(found.destination)
+            written = wanted.to_bytes()
             try:
-                etag = self.documents.replace(names.destination(destination_id), wanted.to_bytes(), found.etag)
+                etag = self.documents.replace(names.destination(destination_id), written, found.etag)
             except Changed:
                 continue
             self._log(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -11,7 +12,7 @@ import duckdb
 from shared.exports.model import MEMBERS_PER_BATCH, Plan, RejectedRow
 from shared.segments.sql import quote_literal
 from shared.storage import names
-from shared.storage.documents import Documents
+from shared.storage.documents import Changed, Documents
 
 
 def write_ledger(
@@ -25,13 +26,32 @@ def write_ledger(
     """Write the destination's new ledger: the members that Mailchimp took in this export, and what earlier exports
     sent to anybody else. The tags of a member are all that any export has set: none takes one off.
 
+    It is written over the version that was read, else begun again: a finisher that was asleep while the next export
+    came and went must not take that one's people off the ledger.
+
     ``sent``: the batches that have a result; ``rejected``: the refused rows, each with its batch; ``members``: the
     export's Parquet file of members.
     """
     if not sent:
         return
+    while True:
+        with suppress(Changed):
+            _write(documents, plan, sent, rejected, members, work_dir)
+            return
+
+
+def _write(
+    documents: Documents,
+    plan: Plan,
+    sent: Sequence[int],
+    rejected: Sequence[tuple[int, RejectedRow]],
+    members: Path,
+    work_dir: Path,
+) -> None:
+    """Raises Changed."""
+    name = names.ledger(plan.destination_id, plan.audience_id)
     earlier, target = work_dir / "earlier-ledger.parquet", work_dir / "ledger.parquet"
-    has_earlier = documents.download(names.ledger(plan.destination_id, plan.audience_id), earlier)
+    found = documents.download(name, earlier)
     refused = [batch * MEMBERS_PER_BATCH + row.position for batch, row in rejected if row.position is not None]
     with duckdb.connect(config={"memory_limit": "256MB", "threads": 2, "temp_directory": str(work_dir)}) as connection:
         connection.execute("CREATE TABLE sent AS SELECT unnest($1::BIGINT[]) AS batch", [list(sent)])
@@ -40,11 +60,11 @@ def write_ledger(
             CREATE VIEW taken AS SELECT email, payload, tags FROM read_parquet({quote_literal(str(members))})
             WHERE position // {MEMBERS_PER_BATCH} IN (SELECT batch FROM sent)
               AND position NOT IN (SELECT position FROM refused)""")
-        if has_earlier:
+        if found is not None:
             _add_earlier(connection, earlier)
-        result = "SELECT * FROM taken" if not has_earlier else "SELECT email, payload, tags FROM all_time"
+        result = "SELECT * FROM taken" if found is None else "SELECT email, payload, tags FROM all_time"
         connection.execute(f"COPY ({result}) TO {quote_literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
-    documents.upload(names.ledger(plan.destination_id, plan.audience_id), target)
+    documents.upload_over(name, target, found.etag if found is not None else None, {})
 
 
 def _add_earlier(connection: duckdb.DuckDBPyConnection, earlier: Path) -> None:

@@ -145,7 +145,7 @@ class Preparer:
 
         export = store.move(plan.export_id, Status.SENDING, show)
         log.event("export.prepared", export=plan.export_id, members=plan.members, batches=plan.batches)
-        if not plan.lanes or export is None:
+        if not plan.lanes or export is None or export.status is not Status.SENDING:  # its end came first
             return partial(self._tools.signals.finish, plan.export_id)
         forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")

@@ -214,17 +214,24 @@ class MailchimpClient:
         read: Callable[[dict[str, Any]], _Entry | None],
         query: dict[str, str] | None = None,
     ) -> list[_Entry]:
-        """All entries under `key`, page by page until a page is empty or the stated total is reached."""
+        """All entries under `key`, page by page until a page is empty or the stated total is reached.
+
+        Where the total gets smaller on the way, somebody took an entry out, and what followed it has moved up, perhaps
+        past the place that was reached: they are all read again. So nobody is missing who was there all the time.
+        """
         wanted = ",".join([*(f"{key}.{field}" for field in fields), "total_items"])
         found: dict[_Entry, None] = {}  # a page shifts when an entry is added or deleted meanwhile: no entry twice
-        offset = 0
+        offset = total = 0
         for _ in range(_MAX_PAGES):
             page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
             reply = self._get(path, call, page_query)
             page = _entries(reply, key, call)
             found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
             offset += len(page)
-            if not page or offset >= replies.count(reply.get("total_items")):
+            before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
+            if total < before:
+                offset = 0
+            elif not page or offset >= total:
                 return list(found)
         raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
 

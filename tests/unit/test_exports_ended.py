@@ -118,6 +118,16 @@ def test_an_export_that_was_given_up_tells_it_too(finisher: Finisher, caplog: py
     assert (line["status"], line["problem"]) == ("Failed", "internalError")
 
 
+def test_an_export_whose_clean_up_failed_again_and_again_tells_its_end_once(
+    store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail("e1", Problem(code="audienceNotFound", message="The audience is gone."))
+    with caplog.at_level(logging.INFO):
+        finisher.finish(ExportMessage(export_id="e1"))
+        finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
+    assert ended(caplog)["problem"] == "audienceNotFound"
+
+
 def test_the_line_holds_no_text_that_somebody_wrote(
     store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,6 +11,8 @@ from typing import Any, cast, get_args
 import pytest
 
 from shared import telemetry
+from shared.audit.log import AuditLog
+from shared.destinations.store import DestinationStore
 from shared.exports.model import Export, Problem, Status, Stop, Tally
 from shared.exports.pace import Paces
 from shared.exports.problems import UNAVAILABLE, unavailable
@@ -153,8 +155,14 @@ def test_the_sweep_says_how_long_an_export_has_been_waiting(
 def sweep_once(store: ExportStore, clock: Clock) -> None:
     paces = Paces(store.documents, clock, most_lanes=8)
     refusals = cast("Refusals", None)  # a sweep forgets nobody
+    audit = AuditLog(FakeDocuments().as_documents())
     tools = SweepTools(
-        store=store, signals=cast("Signals", NoSignals()), paces=paces, refusals=lambda: refusals, now=clock
+        store=store,
+        destinations=DestinationStore(store.documents, audit, clock, lambda: "0f"),
+        signals=cast("Signals", NoSignals()),
+        paces=paces,
+        refusals=lambda: refusals,
+        now=clock,
     )
     Sweeper(tools, max_connections=8, max_wait=timedelta(hours=24), retention=timedelta(days=30)).sweep()
 
