@@ -186,6 +186,7 @@ def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
     # Later than the app's own expiry, or it takes files from an export that waits for Mailchimp.
     assert storage["expireAfterDays"] == Expression("exportRetentionDays + 7")
     rule = load(INFRA / "modules" / "storage.bicep").resources["expiry"].body
+    assert dig(rule, "properties", "policy", "rules", 0, "enabled") is True
     definition = dig(rule, "properties", "policy", "rules", 0, "definition")
     assert dig(definition, "filters", "prefixMatch") == [Expression("expiringPrefix")]
     age = dig(definition, "actions", "baseBlob", "delete", "daysAfterModificationGreaterThan")
