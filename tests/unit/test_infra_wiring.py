@@ -38,7 +38,14 @@ CONNECTIONS: list[tuple[str, str, tuple[str | int, ...], Value]] = [
     ("auth", "auth", ("properties", "globalValidation", "redirectToProvider"), "azureactivedirectory"),
     ("auth", "auth", (*ENTRA, "registration", "clientId"), Expression("entraClientId")),
     ("storage", "account", ("properties", "defaultToOAuthAuthentication"), True),
+    ("storage", "account", ("properties", "networkAcls", "bypass"), "None"),
+    ("storage", "account", ("sku", "name"), Expression("sku")),
     ("storage", "queues", ("parent",), Expression("queueService")),
+    # docs/operations.md, "Back up and restore": a deleted container comes back for seven days
+    ("storage", "blobService", ("properties", "containerDeleteRetentionPolicy"), {"enabled": True, "days": 7}),
+    ("keyvault", "vault", ("properties", "networkAcls", "bypass"), "AzureServices"),
+    ("keyvault", "vault", ("properties", "softDeleteRetentionInDays"), Expression("softDeleteRetentionDays")),
+    ("keyvault", "vault", ("properties", "tenantId"), Expression("tenant().tenantId")),
     ("keyvault", "audit", ("scope",), Expression("vault")),
     (
         *("keyvault", "audit", ("properties",)),
