@@ -30,7 +30,7 @@ Work = TypeVar("Work", bound=Message)
 @contextmanager
 def work(kind: type[Work], queue: str, message: func.QueueMessage, context: func.Context) -> Iterator[Work]:
     delivery = Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
-    with arrived(kind, message.get_body(), delivery) as found, failing_quietly():
+    with telemetry.telling(), arrived(kind, message.get_body(), delivery) as found, failing_quietly():
         yield found
 
 
@@ -38,12 +38,13 @@ def work(kind: type[Work], queue: str, message: func.QueueMessage, context: func
 # the API is asked, and would look like a defect of the app.
 @app.route(route="/{*route}", methods=list(func.HttpMethod))
 async def http_app_func(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    try:
-        answer: func.HttpResponse = await api.handle_async(req, context)
-    except ValueError:
-        refusal = product.unreadable_request()
-        return func.HttpResponse(bytes(refusal.body), status_code=refusal.status_code, mimetype=refusal.media_type)
-    return answer
+    with telemetry.telling():
+        try:
+            answer: func.HttpResponse = await api.handle_async(req, context)
+        except ValueError:
+            refusal = product.unreadable_request()
+            return func.HttpResponse(bytes(refusal.body), status_code=refusal.status_code, mimetype=refusal.media_type)
+        return answer
 
 
 @app.queue_trigger(arg_name="message", queue_name=PREPARE_QUEUE, connection=STORAGE)
@@ -108,20 +109,20 @@ def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
 
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
 def sweep(timer: func.TimerRequest) -> None:
-    with failing_quietly():
+    with telemetry.telling(), failing_quietly():
         do_each((product.sweeper.sweep, product.removals.finish_removals, product.destination_store.log_recent_changes))
     event("sweep.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *", use_monitor=False)
 def schedule(timer: func.TimerRequest, context: func.Context) -> None:
-    with trace.going_on(context.trace_context.trace_parent), failing_quietly():
+    with telemetry.telling(), trace.going_on(context.trace_context.trace_parent), failing_quietly():
         product.schedule.run(datetime.now(UTC))
     event("schedule.tick")
 
 
 @app.timer_trigger(arg_name="timer", schedule="0 17 3 * * *")
 def expire(timer: func.TimerRequest) -> None:
-    with failing_quietly():
+    with telemetry.telling(), failing_quietly():
         loose_secrets = product.connections.loose_secrets
         do_each((product.sweeper.expire, product.authorizations.delete_expired, loose_secrets.delete_left_over))
