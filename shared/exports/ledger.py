@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH, Plan, RejectedRow
 from shared.segments.sql import quote_literal
 from shared.storage import names
@@ -33,7 +34,7 @@ def write_ledger(
     earlier, target = work_dir / "earlier-ledger.parquet", work_dir / "ledger.parquet"
     has_earlier = documents.download(names.ledger(plan.destination_id, plan.audience_id), earlier)
     refused = [batch * MEMBERS_PER_BATCH + row.position for batch, row in rejected if row.position is not None]
-    with duckdb.connect(config={"memory_limit": "256MB", "threads": 2, "temp_directory": str(work_dir)}) as connection:
+    with open_database(work_dir) as connection:
         connection.execute("CREATE TABLE sent AS SELECT unnest($1::BIGINT[]) AS batch", [list(sent)])
         connection.execute("CREATE TABLE refused AS SELECT unnest($1::BIGINT[]) AS position", [refused])
         connection.execute(f"""
