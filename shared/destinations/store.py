@@ -10,8 +10,8 @@ from typing import Final
 from unicodedata import normalize
 
 from shared.audit.log import AuditLog
-from shared.audit.model import AuditRecord, record_id
-from shared.destinations.changes import changes
+from shared.audit.model import AuditRecord
+from shared.destinations.changes import changes, record_of
 from shared.destinations.errors import (
     DestinationBeingRemoved,
     DestinationChanged,
@@ -190,19 +190,7 @@ class DestinationStore:
     def _record(self, before: Destination | None, after: Destination, by: Person, action: str) -> AuditRecord | None:
         """The record of a change; None where nothing of the configuration changed."""
         found = changes(before, after)
-        if not found:
-            return None
-        now = self._clock()
-        return AuditRecord(
-            id=record_id(now, self._new_id()),
-            at=now,
-            who=by,
-            action=action,
-            target_type="destination",
-            target_id=after.id,
-            target_name=after.display_name,
-            changes=found,
-        )
+        return record_of(after, action, by, self._clock(), self._new_id(), changed=found) if found else None
 
     def _log(self, destination: Destination) -> None:
         if destination.last_change is not None:
@@ -241,17 +229,7 @@ class DestinationStore:
         The record is stored with the destination first, like that of a change: whoever completes a removal that was
         interrupted finds it there, and writes no second one.
         """
-        now = self._clock()
-        end = AuditRecord(
-            id=record_id(now, self._new_id()),
-            at=now,
-            who=by,
-            action=_REMOVED,
-            target_type="destination",
-            target_id=destination.id,
-            target_name=destination.display_name,
-            detail=detail,
-        )
+        end = record_of(destination, _REMOVED, by, self._clock(), self._new_id(), detail=detail)
 
         def note(data: bytes) -> bytes | None:
             found = Destination.from_bytes(data)

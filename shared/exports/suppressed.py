@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from shared import log
 from shared.audit.log import AuditLog
-from shared.audit.model import AuditRecord, Change, record_id
+from shared.audit.model import Change
+from shared.destinations.changes import record_of
 from shared.destinations.errors import DestinationBeingRemoved
 from shared.destinations.model import Destination
 from shared.destinations.store import DestinationStore
@@ -126,22 +127,11 @@ class Suppressed:
         account, audience = destination.sign_in.account_id, destination.audience
         if account is None or audience is None:
             return Cleared(0, [])
-        now = self._clock()
-        self._audit.append(
-            AuditRecord(
-                id=record_id(now, self._new_id()),
-                at=now,
-                who=by,
-                action=_CLEAR_REQUESTED,
-                target_type="destination",
-                target_id=destination.id,
-                target_name=destination.display_name,
-                changes=[
-                    Change(property="audienceId", after=audience.id),
-                    Change(property="addresses", after="all" if emails is None else len(emails)),
-                ],
-            )
-        )
+        asked = [
+            Change(property="audienceId", after=audience.id),
+            Change(property="addresses", after="all" if emails is None else len(emails)),
+        ]
+        self._audit.append(record_of(destination, _CLEAR_REQUESTED, by, self._clock(), self._new_id(), changed=asked))
         with self._places.take(_go_on):
             count = self._refusals().clear(account, audience.id, emails)
         log.event("suppressed.cleared", destination=destination.id, audience=audience.id, members=count)
