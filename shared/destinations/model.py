@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
@@ -184,6 +184,13 @@ class Removal(JsonDocument):
         return self.tags is TagsOnRemoval.REMOVE and not self.untagged
 
 
+class Target(NamedTuple):
+    """Where a destination's members go: an audience of a Mailchimp account."""
+
+    account_id: str
+    audience_id: str
+
+
 class Destination(JsonDocument):
     """One configured export destination; stored at ``destinations/{id}.json``.
 
@@ -214,6 +221,13 @@ class Destination(JsonDocument):
     updated_at: datetime
     updated_by: str
     last_change: AuditRecord | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """None where nobody has signed in or no audience was chosen."""
+        if self.sign_in.account_id is None or self.audience is None:
+            return None
+        return Target(self.sign_in.account_id, self.audience.id)
 
     def missing_steps(self) -> list[str]:
         """What has to be done before an export can start, in the words of the portal; empty when it is ready."""

@@ -18,7 +18,7 @@ from shared.destinations.errors import (
     DestinationNameTaken,
     DestinationNotFound,
 )
-from shared.destinations.model import Destination, SignInState
+from shared.destinations.model import Destination, SignInState, Target
 from shared.people import MAILCHIMP, Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Changed, Documents
@@ -91,12 +91,12 @@ class DestinationStore:
             if found is not None:  # removed since the listing
                 yield StoredDestination(Destination.from_bytes(found.data), found.etag)
 
-    def audiences_in_use(self) -> set[tuple[str | None, str]]:
+    def targets_in_use(self) -> set[Target]:
         """Account and audience of every destination that is there to stay."""
         return {
-            (stored.destination.sign_in.account_id, stored.destination.audience.id)
+            target
             for stored in self.all()
-            if stored.destination.audience is not None and stored.destination.removal is None
+            if stored.destination.removal is None and (target := stored.destination.target) is not None
         }
 
     # -- names -----------------------------------------------------------------------------------------------
