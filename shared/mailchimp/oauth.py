@@ -18,6 +18,7 @@ from shared.mailchimp.api_root import require_address, require_token, validate_a
 from shared.mailchimp.errors import (
     ApiKeyMalformed,
     MailchimpError,
+    Problem,
     ReplyUnusable,
     SignInNotConfigured,
     SignInRefused,
@@ -131,7 +132,7 @@ def error_of_redirect(oauth_error: str) -> MailchimpError | None:
     None for errors that say nothing of that kind, also for `access_denied`.
     """
     if oauth_error in _OUR_FAULTS:
-        return _refused(oauth_error, "", 400)
+        return _refused(Problem(oauth_error=oauth_error), 400)
     if oauth_error in _OUTAGES:
         return Unavailable("Mailchimp is out of order for signing in.", reason="serverError", outcome_unknown=False)
     return None
@@ -185,27 +186,26 @@ def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tu
                 body = body.replace(secret.encode(errors="replace"), b"<secret>")
     problem = read_problem(body)
     if problem and problem.oauth_error and reply.status < 500 and reply.status != 429:
-        raise _refused(problem.oauth_error, problem.detail, reply.status)
+        raise _refused(problem, reply.status)
     if not 200 <= reply.status < 300:
         raise error_for(Reply(reply.status, reply.retry_after, body), call, utc_now)
     return read_object(body, call.doing)
 
 
-def _refused(oauth_error: str, detail: str, status: int) -> MailchimpError:
-    if oauth_error in _OUR_FAULTS:
+def _refused(problem: Problem, status: int) -> MailchimpError:
+    said = Problem(title=problem.oauth_error, detail=problem.detail)
+    if problem.oauth_error in _OUR_FAULTS:
         return SignInNotConfigured(
             "Mailchimp does not know this app.",
             action=(
                 "Ask the administrator to check MAILCHIMP_CLIENT_ID, MAILCHIMP_CLIENT_SECRET and the redirect address."
             ),
             status=status,
-            title=oauth_error,
-            detail=detail,
+            problem=said,
         )
     return SignInRefused(
         "Mailchimp did not complete the sign-in.",
         action="Start the sign-in to Mailchimp again and finish it within a few minutes.",
         status=status,
-        title=oauth_error,
-        detail=detail,
+        problem=said,
     )

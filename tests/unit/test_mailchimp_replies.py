@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.mailchimp import BatchRefused, RefusedRow, ReplyUnusable, RowError, row_error_of
+from shared.mailchimp.errors import Problem
 from shared.mailchimp.replies import SubscribeReply, read_subscribe, read_tag_reply
 from tests.unit.fake_mailchimp import batch_reply, member
 
@@ -168,8 +169,7 @@ class TestTheAccountOfARefusedRow:
         "refused",
         refused_rows=[RefusedRow(3, "merge_fields.LTV", "Please enter a number")],
         status=400,
-        title="Invalid Resource",
-        detail="Your merge fields were invalid.",
+        problem=Problem(title="Invalid Resource", detail="Your merge fields were invalid."),
     )
 
     def test_says_what_mailchimp_said_of_the_row(self) -> None:
