@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 import requests
 
+from dev.child import Child, start_child
 from dev.sandbox.app import DEFAULT_AUDIENCE, DEFAULT_KEY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -179,27 +179,22 @@ def start_sandbox(
     `arguments` are command-line flags such as ``"--realistic-replies"``. Raises `SandboxError` if it does not start.
     """
     command = [python, "-m", "dev.sandbox", "--port", str(port), "--stop-with-parent", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
-        try:
-            with SandboxControl(_ready_address(process, ready_seconds)) as control:
-                yield control
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with (
+        start_child(command, cwd=REPOSITORY, end_seconds=10) as child,
+        child.output,
+        SandboxControl(_ready_address(child, ready_seconds)) as control,
+    ):
+        yield control
 
 
-def _ready_address(process: subprocess.Popen[bytes], seconds: float) -> str:
+def _ready_address(child: Child, seconds: float) -> str:
     """The address in the line that the process prints when it is ready."""
-    assert process.stdout is not None  # noqa: S101  # opened as a pipe
     with DefaultSelector() as selector:
-        selector.register(process.stdout, EVENT_READ)
+        selector.register(child.output, EVENT_READ)
         if not selector.select(seconds):
             raise SandboxError(f"the sandbox was not ready within {seconds:g} seconds")
-    line = process.stdout.readline()
+    line = child.output.readline()
     if not line:
-        raise SandboxError(f"the sandbox ended with exit code {process.wait(10)} before it was ready")
+        raise SandboxError(f"the sandbox ended with exit code {child.process.wait(10)} before it was ready")
     address: str = json.loads(line)["address"]
     return address
