@@ -240,10 +240,10 @@ def test_a_skipped_run_that_a_fault_interrupts_anywhere_is_recorded_once(engine:
 def test_what_a_crash_leaves_out_of_a_skipped_run_is_made_up_for_by_the_sweeper(engine: Engine) -> None:
     engine.destination(["Readers"])
     audit = engine.product._audit_documents
-    create, audit.create = audit.create, partial(_crash, audit)  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        skip(engine, "k1")
-    audit.create = create  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(audit, "create", partial(_crash, audit))
+        with pytest.raises(KeyboardInterrupt):
+            skip(engine, "k1")
     (export,) = engine.product.exports.list()
     assert (export.status, audit_of(engine, export.id)) == (Status.SKIPPED, [])
     engine.product.sweeper.sweep()

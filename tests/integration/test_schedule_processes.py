@@ -76,7 +76,11 @@ def fire_and_wait(stack: Stack, *hosts: int) -> None:
     with ThreadPoolExecutor(len(hosts)) as pool:
         list(pool.map(lambda host: fire(stack, host), hosts))
     for host, count in Counter(hosts).items():
-        wait_for(lambda host=host, count=count: runs_of_timer(stack, host) >= before[host] + count, "the timer", 60)  # type: ignore[misc]
+        wait_for_runs(stack, host, before[host] + count)
+
+
+def wait_for_runs(stack: Stack, host: int, count: int) -> None:
+    wait_for(lambda: runs_of_timer(stack, host) >= count, "the timer", 60)
 
 
 def runs_of_timer(stack: Stack, host: int) -> int:
