@@ -31,9 +31,8 @@ class SandboxError(Exception):
 class SandboxControl:
     """The control API of a running sandbox at `address` (``http://127.0.0.1:8085``)."""
 
-    def __init__(self, address: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self._timeout = timeout_seconds
         self._session = requests.Session()
         self._session.trust_env = False  # never through a proxy
 
@@ -118,15 +117,14 @@ class SandboxControl:
     def _add_batch(self, contacts: list[dict[str, Any]], audience_id: str) -> None:
         self._call("POST", f"/audiences/{audience_id}/contacts", json={"contacts": contacts})
 
-    def add_key(self, account: str | None = None, value: str | None = None) -> str:
-        """Another API key of an account."""
-        key: str = self._json("POST", "/credentials", json={"kind": "key", "account": account, "value": value})["value"]
+    def add_key(self, value: str | None = None) -> str:
+        """Another API key of the first account."""
+        key: str = self._json("POST", "/credentials", json={"kind": "key", "value": value})["value"]
         return key
 
-    def add_token(self, account: str | None = None, value: str | None = None) -> str:
-        """An OAuth token, without the sign-in pages."""
-        body = {"kind": "token", "account": account, "value": value}
-        token: str = self._json("POST", "/credentials", json=body)["value"]
+    def add_token(self, account: str) -> str:
+        """An OAuth token of an account, without the sign-in pages."""
+        token: str = self._json("POST", "/credentials", json={"kind": "token", "account": account})["value"]
         return token
 
     def revoke(self, credential: str) -> None:
@@ -164,7 +162,7 @@ class SandboxControl:
 
     def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         url = f"{self.address}/_sandbox{path}"
-        response = self._session.request(method, url, timeout=self._timeout, **arguments)
+        response = self._session.request(method, url, timeout=60, **arguments)
         if not response.ok:
             raise SandboxError(f"{method} {path} answered {response.status_code}: {response.text}")
         return response

@@ -31,6 +31,7 @@ from shared.mailchimp.transport import Reply, Transport
 # RFC 6749 5.2: the app's own registration is wrong, whoever signs in.
 _OUR_FAULTS = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "redirect_uri_mismatch"}
 _OUTAGES = {"server_error", "temporarily_unavailable"}
+_CONNECT_TIMEOUT_S = 5.0
 _SECRET_LENGTH = 8  # what is shorter is no secret, and taking it out would only garble the answer
 
 
@@ -47,7 +48,7 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class OAuthApp:
-    """This app as registered with Mailchimp. login_url: checked by `api_root.validate_login_url`."""
+    """This app as registered with Mailchimp. login_url: where the settings say that one signs in."""
 
     login_url: str
     client_id: str
@@ -149,13 +150,12 @@ class OAuthProvider:
         app: OAuthApp,
         api_root_override: str | None = None,
         *,
-        connect_timeout_s: float = 5,
         read_timeout_s: float = 20,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
         self._api_root_override = api_root_override
-        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._read_timeout_s = read_timeout_s
         self._utc_now = utc_now
 
     def authorize_url(self, state: str) -> str:
@@ -173,8 +173,7 @@ class OAuthProvider:
             return sign_in_of(token, transport, api_root_override=self._api_root_override, utc_now=self._utc_now)
 
     def _transport(self) -> Transport:
-        connect_s, read_s = self._timeouts
-        return Transport(self._app.login_url, connect_timeout_s=connect_s, read_timeout_s=read_s)
+        return Transport(self._app.login_url, connect_timeout_s=_CONNECT_TIMEOUT_S, read_timeout_s=self._read_timeout_s)
 
 
 def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tuple[str, ...]) -> dict[str, Any]:

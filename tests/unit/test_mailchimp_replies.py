@@ -128,11 +128,6 @@ class TestTheSum:
             with pytest.raises(ReplyUnusable):
                 reply.check(sent)
 
-    def test_names_the_rows_that_are_missing(self) -> None:
-        reply = read(created=[member("Ada@Mail.example")], errors=[{"email_address": "bob@mail.example", "error": "x"}])
-        sent = ["ada@mail.example", "BOB@mail.example ", "eve@mail.example"]
-        assert reply.unaccounted(sent) == ["eve@mail.example"]
-
 
 @pytest.mark.parametrize("wire", [{"updated_members": []}, {"new_members": []}, {"errors": []}, {"title": "x"}])
 def test_a_document_without_its_lists_is_some_other_document(wire: dict[str, Any]) -> None:
