@@ -1,7 +1,7 @@
 """The triggers of the app and nothing else: each decodes, calls shared/, encodes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -21,7 +21,7 @@ product = bootstrap(read_settings(os.environ))
 telemetry.start(product.settings)
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]
+api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]  # the library has no types here
 
 STORAGE = "AzureWebJobsStorage"
 Work = TypeVar("Work", bound=Message)
@@ -32,6 +32,16 @@ def work(kind: type[Work], queue: str, message: func.QueueMessage, context: func
     delivery = Delivery(queue, message.insertion_time, datetime.now(UTC), context.trace_context.trace_parent)
     with telemetry.telling(), arrived(kind, message.get_body(), delivery) as found, failing_quietly():
         yield found
+
+
+def book_failure(
+    kind: type[Work], queue: str, book: Callable[[Work], None], message: func.QueueMessage, context: func.Context
+) -> None:
+    try:
+        with work(kind, poison(queue), message, context) as found:
+            book(found)
+    except MessageInvalid:
+        error("poison.unreadable", queue=queue, message=message.id)
 
 
 # What func.AsgiFunctionApp makes, but for requests that the adapter cannot read, such as GET /api/%ff: they fail before
@@ -73,38 +83,22 @@ def removals(message: func.QueueMessage, context: func.Context) -> None:
 
 @app.queue_trigger(arg_name="message", queue_name=poison(PREPARE_QUEUE), connection=STORAGE)
 def prepare_poison(message: func.QueueMessage, context: func.Context) -> None:
-    try:
-        with work(ExportMessage, poison(PREPARE_QUEUE), message, context) as found:
-            product.poison.prepare(found)
-    except MessageInvalid:
-        error("poison.unreadable", queue=PREPARE_QUEUE, message=message.id)
+    book_failure(ExportMessage, PREPARE_QUEUE, product.poison.prepare, message, context)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(LANES_QUEUE), connection=STORAGE)
 def lanes_poison(message: func.QueueMessage, context: func.Context) -> None:
-    try:
-        with work(WakeMessage, poison(LANES_QUEUE), message, context) as found:
-            product.poison.wake(found)
-    except MessageInvalid:
-        error("poison.unreadable", queue=LANES_QUEUE, message=message.id)
+    book_failure(WakeMessage, LANES_QUEUE, product.poison.wake, message, context)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(FINISH_QUEUE), connection=STORAGE)
 def finish_poison(message: func.QueueMessage, context: func.Context) -> None:
-    try:
-        with work(ExportMessage, poison(FINISH_QUEUE), message, context) as found:
-            product.poison.finish(found)
-    except MessageInvalid:
-        error("poison.unreadable", queue=FINISH_QUEUE, message=message.id)
+    book_failure(ExportMessage, FINISH_QUEUE, product.poison.finish, message, context)
 
 
 @app.queue_trigger(arg_name="message", queue_name=poison(REMOVALS_QUEUE), connection=STORAGE)
 def removals_poison(message: func.QueueMessage, context: func.Context) -> None:
-    try:
-        with work(RemovalMessage, poison(REMOVALS_QUEUE), message, context) as found:
-            product.poison.removal(found)
-    except MessageInvalid:
-        error("poison.unreadable", queue=REMOVALS_QUEUE, message=message.id)
+    book_failure(RemovalMessage, REMOVALS_QUEUE, product.poison.removal, message, context)
 
 
 @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)

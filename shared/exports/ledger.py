@@ -6,13 +6,18 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
+from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH, Plan, RejectedRow
+from shared.exports.profiles import address_key
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Changed, Documents
+
+_SAME_PERSON: Final = f"{address_key('t.email')} = {address_key('e.email')}"
 
 
 def write_ledger(
@@ -53,7 +58,7 @@ def _write(
     earlier, target = work_dir / "earlier-ledger.parquet", work_dir / "ledger.parquet"
     found = documents.download(name, earlier)
     refused = [batch * MEMBERS_PER_BATCH + row.position for batch, row in rejected if row.position is not None]
-    with duckdb.connect(config={"memory_limit": "256MB", "threads": 2, "temp_directory": str(work_dir)}) as connection:
+    with open_database(work_dir) as connection:
         connection.execute("CREATE TABLE sent AS SELECT unnest($1::BIGINT[]) AS batch", [list(sent)])
         connection.execute("CREATE TABLE refused AS SELECT unnest($1::BIGINT[]) AS position", [refused])
         connection.execute(f"""
@@ -70,21 +75,21 @@ def _write(
 def _add_earlier(connection: duckdb.DuckDBPyConnection, earlier: Path) -> None:
     """The view ``all_time``: ``taken`` with the tags of earlier exports added, and everybody else whom those sent."""
     connection.execute(f"CREATE VIEW earlier AS FROM read_parquet({quote_literal(str(earlier))})")
-    connection.execute("""
+    connection.execute(f"""
         CREATE TABLE known AS
         SELECT t.email, t.payload, t.tags, e.tags AS before
-        FROM taken t LEFT JOIN earlier e ON lower(t.email) = lower(e.email)""")
+        FROM taken t LEFT JOIN earlier e ON {_SAME_PERSON}""")
     connection.execute("CREATE TABLE added (tags VARCHAR, before VARCHAR, all_tags VARCHAR)")
     pairs = connection.execute("SELECT DISTINCT tags, before FROM known WHERE before <> tags").fetchall()
     rows = [(tags, before, json.dumps(_union(tags, before), ensure_ascii=False)) for tags, before in pairs]
     if rows:  # few: one for each two sets of segments that somebody was in, then and now
         connection.executemany("INSERT INTO added VALUES (?, ?, ?)", rows)
-    connection.execute("""
+    connection.execute(f"""
         CREATE VIEW all_time AS
         SELECT k.email, k.payload, coalesce(a.all_tags, k.tags) AS tags
         FROM known k LEFT JOIN added a ON a.tags = k.tags AND a.before = k.before
         UNION ALL
-        SELECT e.email, e.payload, e.tags FROM earlier e ANTI JOIN taken t ON lower(t.email) = lower(e.email)""")
+        SELECT e.email, e.payload, e.tags FROM earlier e ANTI JOIN taken t ON {_SAME_PERSON}""")
 
 
 def _union(tags: str, before: str) -> list[str]:

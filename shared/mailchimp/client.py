@@ -21,11 +21,12 @@ from shared.mailchimp import replies
 from shared.mailchimp.api_root import require_token
 from shared.mailchimp.errors import (
     AudienceNotFound,
+    Problem,
     ReplyUnusable,
     TagNameRefused,
     TagNotFound,
 )
-from shared.mailchimp.problems import MAX_ROWS, Call, error_for
+from shared.mailchimp.problems import MAX_ROWS, Call, error_for, read_problem
 from shared.mailchimp.replies import Account, Audience, MergeField, SubscribeReply, Tag, TagReply
 from shared.mailchimp.transport import Reply, Transport
 
@@ -140,7 +141,7 @@ class MailchimpClient:
             # "Sorry, that tag already exists.", but in which language? So look instead of comparing words.
             existing = self.find_tag(audience_id, name)
             if existing is None:
-                raise self._tag_name_refused(reply, call, name)
+                raise TagNameRefused(name, status=reply.status, problem=read_problem(reply.body) or Problem())
             return existing
         tag = replies.read_tag(self._object(reply, call))
         if tag is None:
@@ -257,12 +258,6 @@ class MailchimpClient:
             return reply
         # An error that repeats the request's headers must not carry the token into a message.
         return Reply(reply.status, reply.retry_after, reply.body.replace(self._token.encode(), b"<token>"))
-
-    def _tag_name_refused(self, reply: Reply, call: Call, name: str) -> TagNameRefused:
-        problem = error_for(reply, call, self._utc_now)
-        return TagNameRefused(
-            name, status=reply.status, title=problem.title, detail=problem.detail, instance=problem.instance
-        )
 
 
 def _entries(reply: dict[str, Any], key: str, call: Call) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.view import view_of
 from shared.storage.leases import Leases
+from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -35,13 +36,6 @@ class FreeLeases:
     @contextmanager
     def take(self, _name: str, *, create: bool = True) -> Iterator[object]:
         yield self
-
-
-class NoSignals:
-    """Takes every message and sends none."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from shared.exports.waiting import WaitView, end_long_wait
 from shared.mailchimp.errors import UnavailableReason
 from shared.telemetry.instruments import Instrument
 from shared.telemetry.sink import Nowhere
+from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -39,13 +40,6 @@ class Clock:
 
     def go_on(self, **time: float) -> None:
         self.now += timedelta(**time)
-
-
-class NoSignals:
-    """Takes every message and sends none."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture

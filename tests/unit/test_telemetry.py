@@ -26,7 +26,6 @@ from shared.telemetry.sink import Nowhere
 from tests.unit.fake_mailchimp import TOKEN, SocketServer, read_request, reset
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-EARLIER = NOW - timedelta(seconds=40)
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -55,8 +55,9 @@ class InMemory:
         return span
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        data = json.loads(self.reader.get_metrics_data().to_json())  # type: ignore[union-attr]
-        (resource,) = data["resource_metrics"]
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        (resource,) = json.loads(data.to_json())["resource_metrics"]
         (scope,) = resource["scope_metrics"]
         return {metric["name"]: metric for metric in scope["metrics"]}
 
