@@ -15,8 +15,8 @@ from shared.exports.pace import LanePace, Pace, Paces
 from shared.mailchimp import MailchimpClient, SubscribeReply
 from shared.storage import names
 from shared.storage.leases import HeldLease, Leases
-from tests.unit.exports_in_memory import NOW, ExportsInMemory
-from tests.unit.test_exports_ended import FreeLeases, NoSignals
+from tests.unit.exports_in_memory import NOW, ExportsInMemory, NoSignals
+from tests.unit.test_exports_ended import FreeLeases
 from tests.unit.test_exports_send import BROKEN, reply
 
 BATCHES = 6
