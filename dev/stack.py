@@ -149,9 +149,9 @@ class Stack:
                 raise StackError(f"The export is still {export['status']} after {timeout:.0f} s.")
             time.sleep(every)
 
-    def wait(self, export_id: str, *, timeout: float = 120, every: float = 0.25) -> dict[str, Any]:
+    def wait(self, export_id: str, *, timeout: float = 120) -> dict[str, Any]:
         """The export when it has ended. Raises StackError after `timeout` seconds."""
-        *_, export = self.follow(export_id, timeout=timeout, every=every)
+        *_, export = self.follow(export_id, timeout=timeout)
         return export
 
     def upload_segments(
@@ -159,13 +159,10 @@ class Stack:
         segments: Mapping[str, Iterable[Sequence[str]]],
         *,
         columns: Sequence[str] = _SAMPLE_COLUMNS,
-        refreshed_at: datetime | None = None,
-        export_name: str = EXPORT_NAME,
     ) -> str:
         """Writes rows by segment name as Customer Insights does; returns the name of the model.json."""
         entities = [entity_of(name, columns, rows) for name, rows in segments.items()]
-        when = refreshed_at or datetime.now(UTC)
-        return upload_model(self.segments, entities, refreshed_at=when, export_name=export_name)
+        return upload_model(self.segments, entities, refreshed_at=datetime.now(UTC), export_name=EXPORT_NAME)
 
     def state(self, name: str) -> bytes:
         """A blob of the product's own state, by its name (shared/storage/names.py)."""

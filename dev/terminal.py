@@ -41,12 +41,12 @@ class Terminal:
         self._shown = text[: shutil.get_terminal_size().columns - 1]
         print(self._shown, end="", file=self._stream, flush=True)
 
-    def table(self, rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: int = 2) -> None:
+    def table(self, rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
         """Columns as wide as they need; those numbered in `right` end at the right. The first row is the heading."""
         widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
         for number, row in enumerate(rows):
             cells = [_padded(cell, widths[column], column in right) for column, cell in enumerate(row)]
-            text = (" " * indent + "  ".join(cells)).rstrip()
+            text = ("  " + "  ".join(cells)).rstrip()
             self.line(self.dim(text) if number == 0 else text)
 
     def bold(self, text: str) -> str:

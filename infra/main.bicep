@@ -92,10 +92,10 @@ param auditImmutabilityDays int = 0
 @maxValue(90)
 param secretRetentionDays int = 7
 
-@description('Days for which logs are kept.')
+@description('Days for which logs are kept. Those of the app cost nothing for 90 days, those of the vault for 31.')
 @minValue(30)
 @maxValue(730)
-param logRetentionDays int = 30
+param logRetentionDays int = 90
 
 @description('Redundancy of the storage account. Standard_ZRS and Standard_GZRS are not offered in every region.')
 @allowed([

@@ -276,6 +276,7 @@ class Product:
         return Sweeper(
             SweepTools(
                 store=self.store,
+                destinations=self.destination_store,
                 signals=self._signals,
                 paces=self._paces,
                 refusals=lambda: self.refusals,

@@ -7,11 +7,11 @@ were working on: a value that could not be converted, an address, a request with
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 
 from shared import log
 
@@ -32,6 +32,23 @@ def failing_quietly() -> Iterator[None]:
         types, frames = types_of(error), frames_of(error)
         log.error("run.failed", errorType=types, frames=frames)
         raise RunFailed(f"{types} at {frames}") from None  # else the platform shows the other one with it
+
+
+def do_each(steps: Iterable[Callable[[], object]]) -> None:
+    """Do the steps one after the other; one that fails does not hold up the others. The first error is raised in the
+    end, the others are logged like it. A fault of Azure is raised at once: it would meet the next steps too."""
+    failures: list[Exception] = []
+    for step in steps:
+        try:
+            step()
+        except AzureError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+            if failures:
+                log.error("run.failed", errorType=types_of(error), frames=frames_of(error))
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def types_of(error: BaseException) -> str:

@@ -55,6 +55,16 @@ def going_on(*candidates: str | None) -> Iterator[None]:
         _current.reset(token)
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """Do what is inside as a part of no trace."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 def _part_of(traceparent: str | None) -> str:
     _, trace, _, flags = traceparent.split("-") if traceparent else ("", secrets.token_hex(16), "", "01")
     return f"00-{trace}-{secrets.token_hex(8)}-{flags}"

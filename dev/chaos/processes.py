@@ -33,6 +33,7 @@ from dev.stack import RUN_FOLDER, Stack
 from shared.storage.names import STATE_CONTAINER
 
 LANE_LEASE_S: Final = 15
+_ANSWER_WITHIN_S: Final = 90.0
 _FROZEN_S: Final = LANE_LEASE_S + 5.0
 _SETTINGS: Final = {
     "LANE_LEASE_SECONDS": str(LANE_LEASE_S),
@@ -215,10 +216,10 @@ class Processes:
     # -- calls of the API ----------------------------------------------------------------------------------------
 
     def ask(
-        self, method: str, path: str, json: Any = None, *, headers: dict[str, str] | None = None, seconds: float = 90
+        self, method: str, path: str, json: Any = None, *, headers: dict[str, str] | None = None
     ) -> requests.Response:
         """The first answer below 500 that any host gives to a call of the HTTP API. Raises NoAnswer."""
-        deadline, last = time.monotonic() + seconds, "no host is up"
+        deadline, last = time.monotonic() + _ANSWER_WITHIN_S, "no host is up"
         while time.monotonic() < deadline:
             for host in self._random.sample(self.serving, len(self.serving)):
                 try:

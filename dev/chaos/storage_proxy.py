@@ -119,6 +119,7 @@ class StorageProxy:
         for task in waiting:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))  # sockets are closed one turn after their connections
         self._loop.close()
 
     def stop(self) -> None:
@@ -127,10 +128,14 @@ class StorageProxy:
 
     async def _listen(self, service: str) -> asyncio.Server:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-                while await self._exchange(service, reader, writer):
-                    pass
-            writer.close()
+            try:
+                with suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+                    while await self._exchange(service, reader, writer):
+                        pass
+                writer.close()
+            except asyncio.CancelledError:
+                writer.transport.abort()
+                raise
 
         server = await asyncio.start_server(serve, _HOST, 0, backlog=256)
         self._ports[service] = server.sockets[0].getsockname()[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from dev.child import Child, start_child
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +25,9 @@ class HostStartError(Exception):
 class HostProcess:
     """A running host. `address` has no trailing slash."""
 
-    def __init__(self, process: subprocess.Popen[str], address: str, functions: tuple[str, ...]) -> None:
-        self._process = process
+    def __init__(self, child: Child, address: str, functions: tuple[str, ...]) -> None:
+        self._child = child
+        self._process = child.process
         self.address = address
         self.functions = functions
 
@@ -46,8 +48,7 @@ class HostProcess:
 
     def close_stdin(self) -> None:
         """What the system does when the process that started the host dies: the host stops."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._child.input.close()
 
     def signal_stop(self) -> None:
         """SIGTERM, without waiting."""
@@ -78,21 +79,14 @@ def start_host(
     command = [sys.executable, "-m", "dev.host", "--port", str(port), "--app", str(app_dir)]
     command += ["--grace", str(grace_seconds), "--stop-with-parent"]
     command += ["--worker-python", str(worker_python)] if worker_python else []
-    with _open_log(log_file) as log:
-        process = subprocess.Popen(
-            command,
-            cwd=_PROJECT,
-            env={**os.environ, **env},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        try:
-            ready = _wait_until_ready(process, log, ready_timeout)
-            yield HostProcess(process, ready["address"], tuple(ready["functions"]))
-        finally:
-            _stop(process, grace_seconds)
+    with (
+        _open_log(log_file) as log,
+        start_child(
+            command, cwd=_PROJECT, env={**os.environ, **env}, errors=log, end_seconds=grace_seconds + 10
+        ) as child,
+    ):
+        ready = _wait_until_ready(child, log, ready_timeout)
+        yield HostProcess(child, ready["address"], tuple(ready["functions"]))
 
 
 def _open_log(path: Path | None) -> IO[str]:
@@ -101,22 +95,21 @@ def _open_log(path: Path | None) -> IO[str]:
     return path.open("a+", encoding="utf-8")
 
 
-def _wait_until_ready(process: subprocess.Popen[str], log: IO[str], timeout: float) -> dict[str, Any]:
+def _wait_until_ready(child: Child, log: IO[str], timeout: float) -> dict[str, Any]:
     """The host's ready line. A timer ends a host that says nothing, which ends the wait for its line."""
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    timer = threading.Timer(timeout, process.kill)
+    timer = threading.Timer(timeout, child.process.kill)
     timer.start()
     try:
-        for line in process.stdout:
+        for line in child.output:
             if '"host.ready"' in line:
                 ready: dict[str, Any] = json.loads(line)
                 # What the app prints later must not fill the pipe, or the host would stand still.
-                threading.Thread(target=_drain, args=(process.stdout, log), daemon=True, name="host-output").start()
+                threading.Thread(target=_drain, args=(child.output, log), daemon=True, name="host-output").start()
                 return ready
     finally:
         timer.cancel()
-    code = process.wait()
-    process.stdout.close()
+    code = child.process.wait()
+    child.output.close()
     log.seek(0)
     raise HostStartError(f"The host ended before it was ready (exit code {code}).\n{log.read()[-4000:]}")
 
@@ -128,15 +121,3 @@ def _drain(output: IO[str], log: IO[str]) -> None:
             with suppress(ValueError):  # the log is closed: nobody looks at it any more
                 log.write(line)
                 log.flush()
-
-
-def _stop(process: subprocess.Popen[str], grace_seconds: float) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(grace_seconds + 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdin is not None:
-        process.stdin.close()

@@ -30,7 +30,6 @@ class Route:
 
     function: str
     methods: frozenset[str]
-    template: str
     pattern: re.Pattern[str]
     constraints: tuple[tuple[str, str], ...]
     rank: tuple[int, ...]
@@ -51,7 +50,7 @@ class Route:
                 names = [name for name in parameter["constraints"].split(":") if name]
                 constraints += [(parameter["name"], _known_constraint(name, template)) for name in names]
         pattern = re.compile(f"{expression}/?", re.IGNORECASE)
-        return cls(function, frozenset(methods), template, pattern, tuple(constraints), tuple(rank))
+        return cls(function, frozenset(methods), pattern, tuple(constraints), tuple(rank))
 
     def match(self, path: str) -> dict[str, str] | None:
         """Route parameters, decoded, of a path as it came in the request (still percent-encoded); None: no match."""

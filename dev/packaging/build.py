@@ -47,7 +47,7 @@ class Package:
         return hashlib.sha256(self.zip.read_bytes()).hexdigest()
 
 
-def build(project: Path = PROJECT, output: Path = OUTPUT, target: Target = AZURE, cache: Path = WHEELS) -> Package:
+def build(project: Path = PROJECT, output: Path = OUTPUT, target: Target = AZURE) -> Package:
     """Build the package for a target. Raises PackageError, and then leaves no package behind."""
     if not _compiles_for(target):
         raise PackageError(
@@ -61,7 +61,7 @@ def build(project: Path = PROJECT, output: Path = OUTPUT, target: Target = AZURE
         _copy(project / file, folder / file)
     packages = target.packages()
     (folder / "requirements.txt").write_text(wheels.listing_of(packages), encoding="utf-8")
-    for wheel in wheels.fetch(target, packages, cache):
+    for wheel in wheels.fetch(target, packages, WHEELS):
         wheels.unpack(wheel, folder / DEPENDENCIES)
     _compile(folder)
     packed = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -68,6 +68,6 @@ def _modules(distribution: Distribution) -> Iterator[str]:
         yield ".".join(parents if stem == "__init__" else (*parents, stem))
 
 
-def app_sources(project: Path = PROJECT) -> list[Path]:
+def app_sources() -> list[Path]:
     """The Python files that are deployed."""
-    return [project / "function_app.py", *sorted((project / "shared").rglob("*.py"))]
+    return [PROJECT / "function_app.py", *sorted((PROJECT / "shared").rglob("*.py"))]

@@ -67,9 +67,9 @@ def _wanted(line: str) -> Wanted:
     return Wanted(canonicalize_name(requirement.name), requirement.specifier, reason.strip())
 
 
-def read_lock(path: Path = LOCK) -> tuple[Locked, ...]:
+def read_lock() -> tuple[Locked, ...]:
     """The packages of the lock, those for other Pythons and platforms included."""
-    return tuple(_locked(block) for block in _blocks(path.read_text(encoding="utf-8").splitlines()))
+    return tuple(_locked(block) for block in _blocks(LOCK.read_text(encoding="utf-8").splitlines()))
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[list[str]]:
@@ -102,8 +102,9 @@ def _locked(block: Sequence[str]) -> Locked:
     )
 
 
-def locked_for(environment: Mapping[str, str], lock: Sequence[Locked] | None = None) -> tuple[Locked, ...]:
+def locked_for(environment: Mapping[str, str]) -> tuple[Locked, ...]:
     """What is installed where these values of PEP 508 hold; what is not given is as on this machine."""
     values = cast("Environment", default_environment() | dict(environment))
-    packages = read_lock() if lock is None else lock
-    return tuple(one for one in packages if one.marker is None or one.marker.evaluate(cast("dict[str, str]", values)))
+    return tuple(
+        one for one in read_lock() if one.marker is None or one.marker.evaluate(cast("dict[str, str]", values))
+    )

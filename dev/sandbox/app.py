@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from dev.sandbox import audiences, members, problems, segments
 from dev.sandbox.bodies import (
@@ -38,6 +38,8 @@ from dev.sandbox.settings import Settings
 from dev.sandbox.store import Account, Audience, World
 from dev.sandbox.subscribe import batch_subscribe
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 DATACENTER = "us1"
@@ -48,30 +50,48 @@ _KEY_WITH_DATACENTER = re.compile(r".*-(?P<datacenter>us\d+)")
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A call whose body was decoded: how many members are in it, for latency and journal, and what applies it."""
+
+    apply: Callable[[Call], Reply]
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of the API. `rows` counts the members in a decoded body, for latency and journal."""
+    """One operation of the API. `open` takes the body, and raises 400 for one that is not as it should be."""
 
     method: str
     path: re.Pattern[str]
     kind: str
-    handle: Callable[[Call], Reply]
-    decode: Callable[[bytes], Any] | None = None
-    rows: Callable[[Any], int] = lambda _: 0
+    open: Callable[[bytes], Opened]
 
 
-def _route(
+def _route(method: str, path: str, kind: str, handle: Callable[[Call], Reply]) -> Route:
+    """A route that does not look at the body."""
+    return Route(method, _pattern(path), kind, lambda _: Opened(handle))
+
+
+def _body_route(
     method: str,
     path: str,
     kind: str,
-    handle: Callable[[Call], Reply],
-    decode: Callable[[bytes], Any] | None = None,
-    rows: Callable[[Any], int] = lambda _: 0,
+    decode: Callable[[bytes], T],
+    handle: Callable[[Call, T], Reply],
+    rows: Callable[[T], int] = lambda _: 0,
 ) -> Route:
-    pattern = re.compile("/3\\.0" + path.replace("*", "([^/]+)") + "/?")
-    return Route(method, pattern, kind, handle, decode, rows)
+    def opened(raw: bytes) -> Opened:
+        body = decode(raw)
+        return Opened(lambda call: handle(call, body), rows(body))
+
+    return Route(method, _pattern(path), kind, opened)
 
 
-def _one(_: Any) -> int:
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile("/3\\.0" + path.replace("*", "([^/]+)") + "/?")
+
+
+def _one(_: object) -> int:
     return 1
 
 
@@ -79,13 +99,13 @@ _LIST = "/lists/*"
 _MEMBER = "/lists/*/members/*"
 _SEGMENT = "/lists/*/segments/*"
 ROUTES = (
-    _route("POST", _LIST, "batchSubscribe", batch_subscribe, decode_batch, lambda body: len(body.members)),
-    _route(
+    _body_route("POST", _LIST, "batchSubscribe", decode_batch, batch_subscribe, lambda body: len(body.members)),
+    _body_route(
         "POST",
         _SEGMENT,
         "segmentMembers",
-        segments.change_segment_members,
         decode_segment_members,
+        segments.change_segment_members,
         lambda body: len(body.members_to_add or ()) + len(body.members_to_remove or ()),
     ),
     _route("GET", "", "root", audiences.get_root),
@@ -93,20 +113,20 @@ ROUTES = (
     _route("GET", "/lists", "audiences", audiences.list_audiences),
     _route("GET", _LIST, "audience", audiences.get_audience),
     _route("GET", _LIST + "/merge-fields", "mergeFields", audiences.list_merge_fields),
-    _route("POST", _LIST + "/merge-fields", "mergeFieldAdd", audiences.add_merge_field, decode_merge_field),
+    _body_route("POST", _LIST + "/merge-fields", "mergeFieldAdd", decode_merge_field, audiences.add_merge_field),
     _route("GET", _LIST + "/members", "members", members.list_members),
-    _route("POST", _LIST + "/members", "memberAdd", members.add_member, decode_member, _one),
+    _body_route("POST", _LIST + "/members", "memberAdd", decode_member, members.add_member, _one),
     _route("GET", _MEMBER, "member", members.get_member),
-    _route("PUT", _MEMBER, "memberPut", members.put_member, decode_member, _one),
-    _route("PATCH", _MEMBER, "memberPatch", members.patch_member, decode_member, _one),
+    _body_route("PUT", _MEMBER, "memberPut", decode_member, members.put_member, _one),
+    _body_route("PATCH", _MEMBER, "memberPatch", decode_member, members.patch_member, _one),
     _route("DELETE", _MEMBER, "memberArchive", members.archive_member),
     _route("POST", _MEMBER + "/actions/delete-permanent", "memberForget", members.forget_member),
     _route("GET", _MEMBER + "/tags", "memberTags", members.list_member_tags),
-    _route("POST", _MEMBER + "/tags", "memberTagsChange", members.change_tags, decode_member_tags, _one),
+    _body_route("POST", _MEMBER + "/tags", "memberTagsChange", decode_member_tags, members.change_tags, _one),
     _route("GET", _LIST + "/segments", "segments", segments.list_segments),
-    _route("POST", _LIST + "/segments", "segmentAdd", segments.add_segment, decode_segment),
+    _body_route("POST", _LIST + "/segments", "segmentAdd", decode_segment, segments.add_segment),
     _route("GET", _SEGMENT, "segment", segments.get_segment),
-    _route("PATCH", _SEGMENT, "segmentPatch", segments.patch_segment, decode_segment),
+    _body_route("PATCH", _SEGMENT, "segmentPatch", decode_segment, segments.patch_segment),
     _route("DELETE", _SEGMENT, "segmentDelete", segments.delete_segment),
     _route("GET", _SEGMENT + "/members", "segmentMembersList", segments.list_segment_members),
     _route("GET", _LIST + "/tag-search", "tagSearch", segments.search_tags),
@@ -239,8 +259,8 @@ class Sandbox:
         instance: str,
     ) -> Reply:
         """Decode, wait, apply. A call goes on to its end, whether or not its client is still there."""
-        body = route.decode(request.body) if route.decode else None
-        record.rows = route.rows(body)
+        opened = route.open(request.body)
+        record.rows = opened.rows
         fault = strike.fault
         seconds = self.settings.latency_seconds(record.rows)
         if fault is not None and fault.action == "hang":
@@ -254,10 +274,9 @@ class Sandbox:
             api_root=f"{self.address}/3.0",
             now=int(self.clock()),
             params=params,
-            body=body,
             tampering=strike.tampering,
         )
-        reply = route.handle(call)
+        reply = opened.apply(call)
         if request.method == "GET" and ("fields" in request.query or "exclude_fields" in request.query):
             reply.body = project(reply.body, request.query)
         if fault is not None and fault.action == "noReply":

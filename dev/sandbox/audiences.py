@@ -169,10 +169,9 @@ def list_merge_fields(call: Call) -> Reply:
     )
 
 
-def add_merge_field(call: Call) -> Reply:
+def add_merge_field(call: Call, body: MergeFieldBody) -> Reply:
     """`POST …/merge-fields`."""
-    body, audience = call.body, call.audience
-    assert isinstance(body, MergeFieldBody)  # noqa: S101  # the route decodes it
+    audience = call.audience
     problem = merge_field_objection(audience, body)
     if problem is not None:
         field, sentence = problem

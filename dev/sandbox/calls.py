@@ -27,7 +27,7 @@ class Tampering:
 
 @dataclass(slots=True)
 class Call:
-    """Everything a handler may look at. `body` is the decoded body of calls that have one."""
+    """Everything a handler may look at, beside the decoded body of calls that have one."""
 
     request: Request
     account: Account
@@ -35,7 +35,6 @@ class Call:
     api_root: str
     now: int
     params: tuple[str, ...]
-    body: Any = None
     tampering: Tampering | None = None
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 import requests
 
+from dev.child import Child, start_child
 from dev.sandbox.app import DEFAULT_AUDIENCE, DEFAULT_KEY
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,9 +31,8 @@ class SandboxError(Exception):
 class SandboxControl:
     """The control API of a running sandbox at `address` (``http://127.0.0.1:8085``)."""
 
-    def __init__(self, address: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self._timeout = timeout_seconds
         self._session = requests.Session()
         self._session.trust_env = False  # never through a proxy
 
@@ -118,15 +117,14 @@ class SandboxControl:
     def _add_batch(self, contacts: list[dict[str, Any]], audience_id: str) -> None:
         self._call("POST", f"/audiences/{audience_id}/contacts", json={"contacts": contacts})
 
-    def add_key(self, account: str | None = None, value: str | None = None) -> str:
-        """Another API key of an account."""
-        key: str = self._json("POST", "/credentials", json={"kind": "key", "account": account, "value": value})["value"]
+    def add_key(self, value: str | None = None) -> str:
+        """Another API key of the first account."""
+        key: str = self._json("POST", "/credentials", json={"kind": "key", "value": value})["value"]
         return key
 
-    def add_token(self, account: str | None = None, value: str | None = None) -> str:
-        """An OAuth token, without the sign-in pages."""
-        body = {"kind": "token", "account": account, "value": value}
-        token: str = self._json("POST", "/credentials", json=body)["value"]
+    def add_token(self, account: str) -> str:
+        """An OAuth token of an account, without the sign-in pages."""
+        token: str = self._json("POST", "/credentials", json={"kind": "token", "account": account})["value"]
         return token
 
     def revoke(self, credential: str) -> None:
@@ -164,7 +162,7 @@ class SandboxControl:
 
     def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         url = f"{self.address}/_sandbox{path}"
-        response = self._session.request(method, url, timeout=self._timeout, **arguments)
+        response = self._session.request(method, url, timeout=60, **arguments)
         if not response.ok:
             raise SandboxError(f"{method} {path} answered {response.status_code}: {response.text}")
         return response
@@ -179,27 +177,22 @@ def start_sandbox(
     `arguments` are command-line flags such as ``"--realistic-replies"``. Raises `SandboxError` if it does not start.
     """
     command = [python, "-m", "dev.sandbox", "--port", str(port), "--stop-with-parent", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
-        try:
-            with SandboxControl(_ready_address(process, ready_seconds)) as control:
-                yield control
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with (
+        start_child(command, cwd=REPOSITORY, end_seconds=10) as child,
+        child.output,
+        SandboxControl(_ready_address(child, ready_seconds)) as control,
+    ):
+        yield control
 
 
-def _ready_address(process: subprocess.Popen[bytes], seconds: float) -> str:
+def _ready_address(child: Child, seconds: float) -> str:
     """The address in the line that the process prints when it is ready."""
-    assert process.stdout is not None  # noqa: S101  # opened as a pipe
     with DefaultSelector() as selector:
-        selector.register(process.stdout, EVENT_READ)
+        selector.register(child.output, EVENT_READ)
         if not selector.select(seconds):
             raise SandboxError(f"the sandbox was not ready within {seconds:g} seconds")
-    line = process.stdout.readline()
+    line = child.output.readline()
     if not line:
-        raise SandboxError(f"the sandbox ended with exit code {process.wait(10)} before it was ready")
+        raise SandboxError(f"the sandbox ended with exit code {child.process.wait(10)} before it was ready")
     address: str = json.loads(line)["address"]
     return address

@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._open_connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+    def connection_lost(self, _exc: Exception | None) -> None:
         # The running call is not cancelled: Mailchimp finishes, and keeps counting, a call whose client has left.
         self._writable.set()
         self._open_connections.discard(self)

@@ -68,9 +68,8 @@ def _shown(call: Call, key: bytes, contact: Contact) -> Reply:
     return Reply(body=call.writer(whole=True).write(key, contact))
 
 
-def add_member(call: Call) -> Reply:
+def add_member(call: Call, row: Row) -> Reply:
     """`POST …/members`: an archived contact comes back, a member answers 400 Member Exists."""
-    row = _row(call)
     if row.status is None:
         raise invalid_resource(NOT_VALIDATED, [{"field": "", "message": "Required fields were not provided: status"}])
     email = (row.email_address or "").strip()
@@ -81,9 +80,9 @@ def add_member(call: Call) -> Reply:
     return _written(call, key, email, row)
 
 
-def put_member(call: Call) -> Reply:
+def put_member(call: Call, row: Row) -> Reply:
     """`PUT …/members/{hash}`: add or update. Without `status` an existing member keeps the status."""
-    row, audience = _row(call), call.audience
+    audience = call.audience
     key = member_key(audience, call.params[1])
     contact = audience.find(key)
     if contact is not None:
@@ -97,14 +96,9 @@ def put_member(call: Call) -> Reply:
     return _written(call, subscriber_key(email), email, row)
 
 
-def patch_member(call: Call) -> Reply:
+def patch_member(call: Call, row: Row) -> Reply:
     """`PATCH …/members/{hash}`: change what is given."""
-    return _updated(call, *_existing(call), _row(call))
-
-
-def _row(call: Call) -> Row:
-    assert isinstance(call.body, Row)  # noqa: S101  # the route decodes it
-    return call.body
+    return _updated(call, *_existing(call), row)
 
 
 def _updated(call: Call, key: bytes, contact: Contact, row: Row) -> Reply:
@@ -163,11 +157,10 @@ def forget_member(call: Call) -> Reply:
     return Reply(NO_CONTENT, content_type="")
 
 
-def change_tags(call: Call) -> Reply:
+def change_tags(call: Call, body: MemberTagsBody) -> Reply:
     """`POST …/members/{hash}/tags`: these tags do reach existing members, whatever the settings say."""
     _, contact = _existing(call)
-    body, audience = call.body, call.audience
-    assert isinstance(body, MemberTagsBody)  # noqa: S101  # the route decodes it
+    audience = call.audience
     active = tag_ids_of(audience, [tag.name for tag in body.tags if tag.status == "active"], call.now)
     found = (audience.find_tag(tag.name) for tag in body.tags if tag.status == "inactive")
     inactive = {tag.id for tag in found if tag is not None}

@@ -82,9 +82,8 @@ def list_segments(call: Call) -> Reply:
     )
 
 
-def add_segment(call: Call) -> Reply:
+def add_segment(call: Call, body: SegmentBody) -> Reply:
     """`POST …/segments`: a name that is taken, in upper or lower case, answers 400."""
-    body = _segment_body(call)
     if not body.name.strip():
         raise bad_request("Please provide a name for the segment.")
     if body.static_segment is None:
@@ -101,9 +100,9 @@ def get_segment(call: Call) -> Reply:
     return _shown(call, _tag(call))
 
 
-def patch_segment(call: Call) -> Reply:
+def patch_segment(call: Call, body: SegmentBody) -> Reply:
     """`PATCH …/segments/{id}`: a new name, and, if `static_segment` is given, exactly these members."""
-    tag, body, audience = _tag(call), _segment_body(call), call.audience
+    tag, audience = _tag(call), call.audience
     taken = audience.find_tag(body.name)
     if taken is not None and taken is not tag:
         raise bad_request("Sorry, that tag already exists.")
@@ -122,14 +121,13 @@ def delete_segment(call: Call) -> Reply:
     return Reply(NO_CONTENT, content_type="")
 
 
-def change_segment_members(call: Call) -> Reply:
+def change_segment_members(call: Call, body: SegmentMembersBody) -> Reply:
     """`POST …/segments/{id}`: add and remove up to 500 each.
 
     Addresses that are not in the audience are ignored without a word, as documented. Members who have the tag already
     (or do not have it, when removing) are not reported again; the real behaviour is not documented.
     """
-    tag, body = _tag(call), call.body
-    assert isinstance(body, SegmentMembersBody)  # noqa: S101  # the route decodes it
+    tag = _tag(call)
     adds, removes = body.members_to_add or [], body.members_to_remove or []
     if len(adds) > MAX_ITEMS or len(removes) > MAX_ITEMS:
         raise invalid_resource(
@@ -160,11 +158,6 @@ def search_tags(call: Call) -> Reply:
     prefix = call.request.query.get("name", "").strip().casefold()
     found = [tag for tag in call.audience.tags.values() if tag.name.casefold().startswith(prefix)]
     return json_reply({"tags": [{"id": tag.id, "name": tag.name} for tag in found], "total_items": len(found)})
-
-
-def _segment_body(call: Call) -> SegmentBody:
-    assert isinstance(call.body, SegmentBody)  # noqa: S101  # the route decodes it
-    return call.body
 
 
 def _known(call: Call, addresses: list[str]) -> list[tuple[bytes, Contact]]:

@@ -126,8 +126,9 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     httpsOnly: true
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    // Flex Consumption refuses most of what other plans take here (ftpsState, alwaysOn, linuxFxVersion, ...), and a
+    // refused property fails the deployment. There is no FTP to switch off.
     siteConfig: {
-      ftpsState: 'Disabled'
       minTlsVersion: '1.2'
       // Pages of the portals may call the API from a browser, with a token or with the visitor's session here. The app
       // itself answers no preflight in Azure: shared/api/cors.py.

@@ -9,7 +9,7 @@ param location string
 @description('Tags.')
 param tags object
 
-@description('Days for which logs are kept.')
+@description('Days for which logs are kept: those of the app and those of the vault.')
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int
@@ -28,6 +28,25 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
     }
   }
 }
+
+// Application Insights keeps its tables for 90 days, whatever the workspace says: each has to be told.
+@batchSize(1)
+resource tables 'Microsoft.OperationalInsights/workspaces/tables@2023-09-01' = [for table in [
+  'AppTraces'
+  'AppRequests'
+  'AppExceptions'
+  'AppDependencies'
+  'AppMetrics'
+  'AppPerformanceCounters'
+]: {
+  parent: workspace
+  name: table
+  properties: {
+    plan: 'Analytics'
+    retentionInDays: logRetentionDays
+    totalRetentionInDays: logRetentionDays
+  }
+}]
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   name: 'appi-${name}'

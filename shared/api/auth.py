@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.api.errors import ApiError
 from shared.destinations.model import Destination
+from shared.destinations.service import DestinationService
 from shared.people import Person
 
 PRINCIPAL_HEADER: Final = "x-ms-client-principal"
@@ -155,9 +156,14 @@ def require_role(principal: Principal, role: Role, what: str) -> None:
         )
 
 
+def is_open(destination: Destination, principal: Principal) -> bool:
+    """Whether an administrator asks, or somebody to whom the destination was given."""
+    return may(principal, Role.ADMINISTRATOR) or destination.is_open_to(principal.person)
+
+
 def require_open(destination: Destination, principal: Principal) -> None:
-    """Raise a 403 unless an administrator asks, or a contributor whom the destination was given."""
-    if may(principal, Role.ADMINISTRATOR) or destination.is_open_to(principal.person):
+    """Raise a 403 unless ``is_open``."""
+    if is_open(destination, principal):
         return
     raise ApiError(
         403,
@@ -165,6 +171,13 @@ def require_open(destination: Destination, principal: Principal) -> None:
         f"The destination '{destination.display_name}' was not given to you. Ask an administrator of the app to add "
         "you to its contributors.",
     )
+
+
+def open_destination(destinations: DestinationService, destination_id: str, principal: Principal) -> Destination:
+    """The destination, for whom it is open. Raises DestinationNotFound, and what ``require_open`` raises."""
+    destination = destinations.get(destination_id).destination
+    require_open(destination, principal)
+    return destination
 
 
 Viewer = Annotated[Principal, Security(RequiredRole(Role.VIEWER), scopes=[Role.VIEWER.title])]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from fastapi import APIRouter, Request, Response
 
 from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, errors, sends
-from shared.api.auth import Administrator, Contributor, Viewer, require_open
+from shared.api.auth import Administrator, Contributor, Viewer, open_destination
 from shared.api.destinations import answer
-from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, cut_page, decode, not_a_cursor
+from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, cut_page, decode, number_in
 from shared.api.parameters import AudienceId, DestinationId
 from shared.api.services import Services
 from shared.destinations.connections import AudienceChoice, VerifiedConnection
@@ -95,7 +94,7 @@ def routes(services: Services) -> APIRouter:
     )
     def verify_sign_in(destination_id: DestinationId, user: Contributor) -> VerifiedSignIn:
         """Ask Mailchimp now whether it accepts the sign-in. If not, the destination needs authentication: 409."""
-        require_open(services.destinations.get(destination_id).destination, user)
+        open_destination(services.destinations, destination_id, user)
         return _verified(connections.verify(destination_id))
 
     @router.get("/audiences", responses=errors("destinationNotFound", *ASKS_MAILCHIMP))
@@ -130,9 +129,7 @@ def _cursor(after: str | None) -> tuple[int, str] | None:
     if key is None:
         return None
     place, audience_id = key
-    if not re.fullmatch(r"[0-9]{1,9}", place):
-        raise not_a_cursor()
-    return int(place), audience_id
+    return number_in(place), audience_id
 
 
 def _behind(choices: Sequence[AudienceChoice], cursor: tuple[int, str] | None) -> Iterable[_Placed]:

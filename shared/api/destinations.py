@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic.alias_generators import to_camel
 
 from shared.api.answers import ASKS_MAILCHIMP, CHANGES_DESTINATION, ETAG, LOCATION, RETRY_AFTER, errors, sends
-from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, require_open
+from shared.api.auth import Administrator, Contributor, Principal, Role, Viewer, may, open_destination, require_open
 from shared.api.errors import ApiError
 from shared.api.paging import DEFAULT_TOP, After, Key, Page, Top, behind, cut_page, decode
 from shared.api.parameters import DestinationId, IfMatch, etag_wanted
@@ -82,8 +82,7 @@ def routes(services: Services) -> APIRouter:
     def create_destination(body: DestinationRequest, user: Administrator, response: Response) -> DestinationView:
         """Create a destination. Agreeing to data privacy and compliance (GET /api/consent-text) is required."""
         stored = destinations.create(body.display_name, body.consent, user.person)
-        response.headers["Location"] = f"{services.settings.public_url}/api/destinations/{stored.destination.id}"
-        return answer(stored, response)
+        return _created(stored, response, services.settings.public_url)
 
     @router.get(
         "/destinations/{destinationId}",
@@ -157,7 +156,7 @@ def routes(services: Services) -> APIRouter:
         destination_id: DestinationId, user: Contributor, response: Response
     ) -> DestinationView:
         """Record yourself as the person in whose name this destination exports. Required before the first export."""
-        require_open(destinations.get(destination_id).destination, user)
+        open_destination(destinations, destination_id, user)
         return answer(destinations.set_export_user(destination_id, user.person), response)
 
     @router.put(
@@ -194,14 +193,18 @@ def routes(services: Services) -> APIRouter:
     ) -> DestinationView:
         """Create a copy, connected to the same account or still to be signed in; never scheduled at first."""
         stored = destinations.duplicate(destination_id, body, user.person)
-        response.headers["Location"] = f"{services.settings.public_url}/api/destinations/{stored.destination.id}"
-        return answer(stored, response)
+        return _created(stored, response, services.settings.public_url)
 
     return router
 
 
 def _key(destination: Destination) -> Key:
     return destination.display_name.casefold(), destination.id
+
+
+def _created(stored: StoredDestination, response: Response, public_url: str) -> DestinationView:
+    response.headers["Location"] = f"{public_url}/api/destinations/{stored.destination.id}"
+    return answer(stored, response)
 
 
 def answer(stored: StoredDestination, response: Response) -> DestinationView:

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Body, Query, Response
 from fastapi import Request as HttpRequest
 
 from shared.api.answers import OPERATION_LOCATION, RETRY_AFTER, errors, sends
-from shared.api.auth import Contributor, Principal, Role, Viewer, may, require_open, require_role
+from shared.api.auth import Contributor, Principal, Role, Viewer, is_open, may, open_destination, require_role
 from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode
 from shared.api.parameters import ID_PATTERN, DestinationId, ExportId, From, IdempotencyKey, To, request_key
 from shared.api.services import Services
 from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound
-from shared.destinations.model import Destination
 from shared.exports.history import ExportFilter
 from shared.exports.model import Status, Trigger
 from shared.exports.view import ExportView
@@ -80,8 +79,7 @@ def routes(services: Services) -> APIRouter:
         _: NoBody = None,
     ) -> ExportView:
         """Export one destination now. Follow the address in Operation-Location until the export has ended."""
-        destination = services.destinations.get(destination_id).destination
-        require_open(destination, user)
+        destination = open_destination(services.destinations, destination_id, user)
         if destination.removal is not None:
             raise DestinationBeingRemoved(destination_id)
         export = exports.start(
@@ -98,7 +96,7 @@ def routes(services: Services) -> APIRouter:
     ) -> StartedExports:
         """Export all destinations that are ready and have no export running; for a contributor, those given to them."""
         started = start_all(
-            [each for each in services.destinations.list() if _is_open(each, user)],
+            [each for each in services.destinations.list() if is_open(each, user)],
             exports,
             trigger="onDemand",
             requested_by=user.person,
@@ -211,17 +209,11 @@ def routes(services: Services) -> APIRouter:
     return router
 
 
-def _is_open(destination: Destination, user: Principal) -> bool:
-    return may(user, Role.ADMINISTRATOR) or destination.is_open_to(user.person)
-
-
 def _require_given(services: Services, export: ExportView, user: Principal) -> None:
     """A contributor reaches an export through its destination; those of removed ones are the administrators'."""
     if may(user, Role.ADMINISTRATOR):
         return
     try:
-        destination = services.destinations.get(export.destination_id).destination
+        open_destination(services.destinations, export.destination_id, user)
     except DestinationNotFound:
         require_role(user, Role.ADMINISTRATOR, "An export of a removed destination")
-        return
-    require_open(destination, user)

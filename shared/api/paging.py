@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +27,8 @@ Key = tuple[str, ...]
 """What the items of a list are ordered by; unique."""
 
 T = TypeVar("T")
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 Top = Annotated[int, Query(ge=1, le=MAX_TOP, description="How many items a page has at most.")]
 After = Annotated[
@@ -89,6 +92,13 @@ def decode(after: str | None, parts: int) -> Key | None:
     except (ValueError, RecursionError):  # no base64, no UTF-8, no JSON: all of them are ValueErrors
         pass
     raise not_a_cursor()
+
+
+def number_in(part: str) -> int:
+    """The number that a part of a key stands for. Raises a 422 for any other text."""
+    if not _NUMBER.fullmatch(part):
+        raise not_a_cursor()
+    return int(part)
 
 
 def not_a_cursor() -> ApiError:

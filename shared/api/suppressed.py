@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from shared.api.answers import errors
-from shared.api.auth import Contributor, require_open
-from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode, not_a_cursor
+from shared.api.auth import Contributor, open_destination
+from shared.api.paging import DEFAULT_TOP, After, Page, Top, cut_page, decode, number_in
 from shared.api.parameters import DestinationId
 from shared.api.services import Services
 from shared.exports.suppressed import SharedWith, SuppressedMember
@@ -83,8 +82,7 @@ def routes(services: Services) -> APIRouter:
 
         It is remembered for the audience, so its other destinations leave them out too. Personal data: not for viewers.
         """
-        destination = services.destinations.get(destination_id).destination
-        require_open(destination, user)
+        destination = open_destination(services.destinations, destination_id, user)
         found = suppressed.members(destination, code, _place(after), top + 1)
         page = cut_page(found.members, _key, top=top, request=request, public_url=services.settings.public_url)
         return SuppressedMemberList(
@@ -96,8 +94,7 @@ def routes(services: Services) -> APIRouter:
         destination_id: DestinationId, body: ClearRequest, user: Contributor
     ) -> ClearedMembers:
         """Have people sent again by the next export of every destination of this audience."""
-        destination = services.destinations.get(destination_id).destination
-        require_open(destination, user)
+        destination = open_destination(services.destinations, destination_id, user)
         done = suppressed.clear(destination, body.emails, user.person)
         return ClearedMembers(cleared=done.count, shared_with=done.shared_with)
 
@@ -114,6 +111,4 @@ def _place(after: str | None) -> tuple[str, int] | None:
     if key is None:
         return None
     export_id, number = key
-    if not re.fullmatch(r"[0-9]{1,9}", number):
-        raise not_a_cursor()
-    return export_id, int(number)
+    return export_id, number_in(number)

@@ -46,7 +46,7 @@ from shared.people import Person
 from shared.secrets.store import SecretNotFound, SecretStore, SecretStoreError
 from shared.settings import origin_of
 from shared.storage import names
-from shared.storage.documents import Changed, Documents
+from shared.storage.documents import AlreadyExists, Changed, Documents
 from shared.storage.json_documents import JsonDocument
 
 CALLBACK_PATH: Final = "/api/oauth/callback"
@@ -163,7 +163,8 @@ class Authorizations:
         now = self._clock()
         authorization = Authorization(who=person, destination_id=destination_id, return_to=return_to, created_at=now)
         state = secrets.token_urlsafe(_STATE_BYTES)
-        self._documents.create(names.authorization(state), authorization.to_bytes())
+        with suppress(AlreadyExists):  # nobody else has this state: the write arrived, its answer did not
+            self._documents.create(names.authorization(state), authorization.to_bytes())
         log.event("authorization.begun", destination=destination_id)
         return BegunSignIn(provider.authorize_url(state), now + LIFETIME)
 

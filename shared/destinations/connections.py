@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
-from shared.destinations.errors import NotConnected, SignInRefused
+from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound, NotConnected, SignInRefused
 from shared.destinations.loose_secrets import LooseSecrets
 from shared.destinations.model import ChosenAudience, Destination, SetUpWarning, SignIn, SignInState
 from shared.destinations.store import DestinationStore, StoredDestination
@@ -138,15 +138,19 @@ class Connections:
         warnings: tuple[SetUpWarning, ...] = (),
     ) -> StoredDestination:
         """Write the secret under a new name, point the destination to it, delete the one before: in this order,
-        so that at every moment the destination points to a secret that exists."""
+        so that at every moment the destination points to a secret that exists.
+
+        Where nobody can tell whether the destination points to it, the secret stays, and the timer looks again.
+        """
         sign_in.secret_name = f"mc-{destination_id}-{self._new_id()[:8]}"
         self.loose_secrets.write(destination_id, sign_in.secret_name, secret)
         before: list[str | None] = [None]
 
         def apply(destination: Destination) -> Destination:
-            before[0] = destination.sign_in.secret_name
-            if before[0] is not None:
-                self.loose_secrets.note(destination_id, before[0])
+            name = destination.sign_in.secret_name
+            if name is not None and name != sign_in.secret_name:  # else a write of ours, whose answer was lost
+                before[0] = name
+                self.loose_secrets.note(destination_id, name)
             if destination.sign_in.account_id not in {None, sign_in.account_id}:
                 destination.audience = None  # it belongs to the other account
                 destination.warnings = (_ACCOUNT_CHANGED,)
@@ -157,7 +161,7 @@ class Connections:
 
         try:
             stored = self._store.change(destination_id, apply, by=user, action="destination.connected")
-        except Exception:
+        except (DestinationNotFound, DestinationBeingRemoved):
             self.loose_secrets.delete(sign_in.secret_name)
             raise
         self.loose_secrets.kept(sign_in.secret_name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
@@ -184,6 +185,23 @@ class Removal(JsonDocument):
         return self.tags is TagsOnRemoval.REMOVE and not self.untagged
 
 
+class Target(NamedTuple):
+    """Where a destination's members go: an audience of a Mailchimp account."""
+
+    account_id: str
+    audience_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What an export needs of a destination whose set-up is complete."""
+
+    target: Target
+    api_root: str
+    secret_name: str
+    data_matching: DataMatching
+
+
 class Destination(JsonDocument):
     """One configured export destination; stored at ``destinations/{id}.json``.
 
@@ -214,6 +232,23 @@ class Destination(JsonDocument):
     updated_at: datetime
     updated_by: str
     last_change: AuditRecord | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """None where nobody has signed in or no audience was chosen."""
+        if self.sign_in.account_id is None or self.audience is None:
+            return None
+        return Target(self.sign_in.account_id, self.audience.id)
+
+    @property
+    def set_up(self) -> SetUp | None:
+        """None where ``missing_steps`` has something to do."""
+        sign_in, target, matching = self.sign_in, self.target, self.data_matching
+        if self.missing_steps() or target is None or matching is None:
+            return None
+        if sign_in.api_root is None or sign_in.secret_name is None:
+            return None
+        return SetUp(target, sign_in.api_root, sign_in.secret_name, matching)
 
     def missing_steps(self) -> list[str]:
         """What has to be done before an export can start, in the words of the portal; empty when it is ready."""

@@ -220,7 +220,7 @@ class Removals:
         """Delete what is remembered of audiences that no destination uses but those that are being removed."""
         documents = self._store.documents
         remembered = [entry.name for entry in documents.list(names.REFUSALS_PREFIX)]
-        used = self._store.audiences_in_use() if remembered else set()
+        used = self._store.targets_in_use() if remembered else set()
         for name in remembered:
             if names.refusals_of(name) not in used:
                 documents.delete(name)

@@ -10,15 +10,15 @@ from typing import Final
 from unicodedata import normalize
 
 from shared.audit.log import AuditLog
-from shared.audit.model import AuditRecord, record_id
-from shared.destinations.changes import changes
+from shared.audit.model import AuditRecord
+from shared.destinations.changes import changes, record_of
 from shared.destinations.errors import (
     DestinationBeingRemoved,
     DestinationChanged,
     DestinationNameTaken,
     DestinationNotFound,
 )
-from shared.destinations.model import Destination, SignInState
+from shared.destinations.model import Destination, SignInState, Target
 from shared.people import MAILCHIMP, Person
 from shared.storage import names
 from shared.storage.documents import AlreadyExists, Changed, Documents
@@ -91,12 +91,12 @@ class DestinationStore:
             if found is not None:  # removed since the listing
                 yield StoredDestination(Destination.from_bytes(found.data), found.etag)
 
-    def audiences_in_use(self) -> set[tuple[str | None, str]]:
+    def targets_in_use(self) -> set[Target]:
         """Account and audience of every destination that is there to stay."""
         return {
-            (stored.destination.sign_in.account_id, stored.destination.audience.id)
+            target
             for stored in self.all()
-            if stored.destination.audience is not None and stored.destination.removal is None
+            if stored.destination.removal is None and (target := stored.destination.target) is not None
         }
 
     # -- names -----------------------------------------------------------------------------------------------
@@ -147,7 +147,10 @@ class DestinationStore:
 
     def create(self, destination: Destination, by: Person) -> StoredDestination:
         destination.last_change = self._record(None, destination, by, "destination.created")
-        etag = self.documents.create(names.destination(destination.id), destination.to_bytes())
+        try:
+            etag = self.documents.create(names.destination(destination.id), destination.to_bytes())
+        except AlreadyExists:  # its ID is nobody else's: the write arrived, its answer did not
+            etag = self.get(destination.id).etag
         self._log(destination)
         return StoredDestination(destination, etag)
 
@@ -167,8 +170,12 @@ class DestinationStore:
         somebody else wrote meanwhile. ``by`` and ``action`` go into the record of the change. ``even_removed``: also
         when its removal has begun. Raises DestinationNotFound, DestinationBeingRemoved, DestinationChanged.
         """
+        written: bytes | None = None
         for _ in range(_TRIES):
             found = self.get(destination_id)
+            if found.destination.to_bytes() == written:  # the write arrived, its answer did not
+                self._log(found.destination)
+                return found
             if if_match is not None and found.etag != if_match:
                 raise DestinationChanged(destination_id)
             if found.destination.removal is not None and not even_removed:
@@ -179,8 +186,9 @@ class DestinationStore:
             wanted.updated_at, wanted.updated_by = self._clock(), by.name
             wanted.last_change = self._record(found.destination, wanted, by, action) or found.destination.last_change
             self._log(found.destination)
+            written = wanted.to_bytes()
             try:
-                etag = self.documents.replace(names.destination(destination_id), wanted.to_bytes(), found.etag)
+                etag = self.documents.replace(names.destination(destination_id), written, found.etag)
             except Changed:
                 continue
             self._log(wanted)
@@ -190,19 +198,7 @@ class DestinationStore:
     def _record(self, before: Destination | None, after: Destination, by: Person, action: str) -> AuditRecord | None:
         """The record of a change; None where nothing of the configuration changed."""
         found = changes(before, after)
-        if not found:
-            return None
-        now = self._clock()
-        return AuditRecord(
-            id=record_id(now, self._new_id()),
-            at=now,
-            who=by,
-            action=action,
-            target_type="destination",
-            target_id=after.id,
-            target_name=after.display_name,
-            changes=found,
-        )
+        return record_of(after, action, by, self._clock(), self._new_id(), changed=found) if found else None
 
     def _log(self, destination: Destination) -> None:
         if destination.last_change is not None:
@@ -241,17 +237,7 @@ class DestinationStore:
         The record is stored with the destination first, like that of a change: whoever completes a removal that was
         interrupted finds it there, and writes no second one.
         """
-        now = self._clock()
-        end = AuditRecord(
-            id=record_id(now, self._new_id()),
-            at=now,
-            who=by,
-            action=_REMOVED,
-            target_type="destination",
-            target_id=destination.id,
-            target_name=destination.display_name,
-            detail=detail,
-        )
+        end = record_of(destination, _REMOVED, by, self._clock(), self._new_id(), detail=detail)
 
         def note(data: bytes) -> bytes | None:
             found = Destination.from_bytes(data)

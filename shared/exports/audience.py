@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.destinations.model import AddressMatching, DataMatching, Destination
+from shared.destinations.model import AddressMatching, DataMatching, SetUp
 from shared.exports import problems
 from shared.exports.merge_values import MergeValue, address_value, merge_value
 from shared.exports.problems import Impossible
@@ -27,7 +27,7 @@ class Audience:
 
 
 class Audiences:
-    """Asks about the audience of a destination whose set-up is complete."""
+    """Asks about the audience of a destination."""
 
     def __init__(self, sign_ins: SignIns, access: MailchimpAccess) -> None:
         self._sign_ins = sign_ins
@@ -35,7 +35,8 @@ class Audiences:
 
     def ask(
         self,
-        destination: Destination,
+        destination_id: str,
+        set_up: SetUp,
         matching: DataMatching | None,
         tags: Sequence[str],
         check: Callable[[], None],
@@ -43,18 +44,17 @@ class Audiences:
         """Check the audience, read its merge fields if ``matching`` is given, and find or create the tags, over one
         connection. Raises Impossible for a merge field that does not fit any more; a refused sign-in is noted at the
         destination."""
-        sign_in, audience = destination.sign_in, destination.audience
-        assert sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018 - its set-up is complete
+        account_id, audience_id = set_up.target
         try:
-            token = self._sign_ins.token(sign_in.secret_name)
-            with self._access.lookup(sign_in.account_id, sign_in.api_root, token) as client:
-                client.audience(audience.id)
-                values = _values(matching, client.merge_fields(audience.id)) if matching is not None else []
-                archived = client.archived(audience.id)
+            token = self._sign_ins.token(set_up.secret_name)
+            with self._access.lookup(account_id, set_up.api_root, token) as client:
+                client.audience(audience_id)
+                values = _values(matching, client.merge_fields(audience_id)) if matching is not None else []
+                archived = client.archived(audience_id)
                 check()  # thousands of archived contacts take a while
-                found = _tags(client, audience.id, tags)
+                found = _tags(client, audience_id, tags)
         except SignInRefused as error:
-            self._sign_ins.refused(destination.id, sign_in.secret_name, error.message)
+            self._sign_ins.refused(destination_id, set_up.secret_name, error.message)
             raise
         return Audience(values, [name for name, _ in found], dict(found), archived)
 

@@ -13,6 +13,10 @@ _IN_PLACE_S: Final = 16.0
 _TELL_AFTER: Final = 2
 """Failures in a row after which the export is shown as Waiting; a single hiccup is not worth a word."""
 
+TOO_MANY_TO_BE_AT_FAULT: Final = 3
+"""Contacts that fail one by one, while Mailchimp is up and nobody else of their call gets through: not all of them can
+be what makes it fail, so the call is out of order."""
+
 
 class MustPause(Exception):
     """Raised when the wait is too long to hold a connection for; ``delay_s`` says how long."""
@@ -20,6 +24,10 @@ class MustPause(Exception):
     def __init__(self, delay_s: float) -> None:
         super().__init__(f"Mailchimp is unavailable, next try in {delay_s:.0f} s")
         self.delay_s = delay_s
+
+
+class CallOutOfOrder(MustPause):
+    """Raised where Mailchimp is up and one call to it is not: exports that make other calls may go on."""
 
 
 class Availability(Protocol):
@@ -73,6 +81,14 @@ class Backoff:
             self._still_ours()
             self._sleep(min(wait, 1.0))
             wait -= 1.0
+
+    def wait_for_call(self, reason: str) -> None:
+        """Sleep after failures of one call, while Mailchimp answers others. Raises CallOutOfOrder for long waits, and
+        whatever ``still_ours`` raises meanwhile."""
+        try:
+            self.wait(reason, None)
+        except MustPause as pause:
+            raise CallOutOfOrder(pause.delay_s) from pause
 
     def success(self) -> None:
         """Mailchimp answered."""

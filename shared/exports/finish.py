@@ -113,10 +113,11 @@ class Finisher:
             export.problem = problem
             export.ended_at = self._tools.now()
 
-        self._tools.store.move(export_id, Status.FINISHING)
+        found = self._tools.store.move(export_id, Status.FINISHING)
         export = self._tools.store.move(export_id, Status.FAILED, show)
-        if export is not None:
-            _log_end(export)
+        if found is not None and export is not None:
+            if not found.ended:  # else only its clean-up failed
+                _log_end(export)
             self._clean_up(export, self._tools.store.plan(export_id))
 
     # -- the end -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from shared import log, telemetry, trace
-from shared.exports.backoff import Backoff
+from shared.exports.backoff import Backoff, CallOutOfOrder
 from shared.exports.model import BatchResult, Export, Plan, Status, Tally
 from shared.exports.pace import LanePace, Paces, stands_in_for
 from shared.exports.problems import from_mailchimp_error, unavailable
@@ -121,6 +121,7 @@ class LaneWork:
         self._guests: dict[int, ExitStack] = {}
         self.failures = failures
         self._shares: deque[_Share] = deque()
+        self._put_off: dict[str, CallOutOfOrder] = {}
         self._looked_for_work_at = float("-inf")
         self._clients: dict[tuple[str, str], MailchimpClient] = {}
         self._newer_secrets: dict[str, str] = {}
@@ -145,6 +146,8 @@ class LaneWork:
         self._look_for_work()
         if not self._shares:
             return False
+        if all(share.export_id in self._put_off for share in self._shares):
+            raise self._put_off[self._shares[0].export_id]
         share = self._shares[0]
         self._shares.rotate(-1)
         with trace.going_on(share.plan.traceparent, trace.current()):
@@ -152,9 +155,15 @@ class LaneWork:
         return True
 
     def _take_turn(self, share: _Share) -> None:
-        """Send one batch of the export, or end the lane's part in it."""
+        """Send one batch of the export, or end the lane's part in it. An export whose own call is out of order is put
+        off, so that it does not hold up the others."""
         try:
-            self._send_next(share)
+            if share.export_id in self._put_off:
+                self._check_stop(share)
+            else:
+                self._send_next(share)
+        except CallOutOfOrder as pause:
+            self._put_off[share.export_id] = pause
         except _StopRequested:
             self._end(share)
         except SignInRefused as refusal:

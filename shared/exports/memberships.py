@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
+from shared.exports.database import open_database
 from shared.exports.profiles import address_key
 from shared.mailchimp.problems import MAX_ROWS
 from shared.segments.sql import quote_literal
@@ -34,16 +33,8 @@ class Memberships:
     """The memberships that the ledger ``mine`` accounts for. ``others``: ledgers of other destinations for the same
     audience. Tags go by their name in small letters, as Mailchimp compares them."""
 
-    def __init__(self, mine: Path, others: Sequence[Path], work_dir: Path, *, memory_limit: str = "256MB") -> None:
-        self._connection = duckdb.connect(
-            str(work_dir / "memberships.duckdb"),
-            config={
-                "memory_limit": memory_limit,
-                "threads": 2,
-                "temp_directory": str(work_dir / "spill"),
-                "autoinstall_known_extensions": False,
-            },
-        )
+    def __init__(self, mine: Path, others: Sequence[Path], work_dir: Path) -> None:
+        self._connection = open_database(work_dir, "memberships")
         self._run(f"""
             CREATE TABLE mine AS
             SELECT file_row_number AS row, email, {address_key("email")} AS address, tags

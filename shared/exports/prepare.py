@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from shared import log, trace
-from shared.destinations.model import Destination
+from shared.destinations.model import Destination, SetUp
 from shared.destinations.store import DestinationStore
 from shared.exports import fingerprints, problems
 from shared.exports.audience import Audiences, fields_of
@@ -145,7 +145,7 @@ class Preparer:
 
         export = store.move(plan.export_id, Status.SENDING, show)
         log.event("export.prepared", export=plan.export_id, members=plan.members, batches=plan.batches)
-        if not plan.lanes or export is None:
+        if not plan.lanes or export is None or export.status is not Status.SENDING:  # its end came first
             return partial(self._tools.signals.finish, plan.export_id)
         forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
@@ -185,12 +185,12 @@ class Preparer:
     # -- the plan ------------------------------------------------------------------------------------------------
 
     def _plan(self, export_id: str, lease: HeldLease) -> Plan:
-        export, destination = self._begin(export_id)
+        export, destination, set_up = self._begin(export_id)
         continued = self._continued(export, destination)
         if continued is not None:
-            plan = self._plan_remainder(export, destination, continued, lease)
+            plan = self._plan_remainder(export, destination, set_up, continued, lease)
         else:
-            plan = self._plan_segments(export, destination, lease)
+            plan = self._plan_segments(export, destination, set_up, lease)
         return self._tools.store.publish(plan)
 
     def _checker(self, export_id: str, lease: HeldLease) -> Callable[[], None]:
@@ -206,12 +206,10 @@ class Preparer:
 
         return check
 
-    def _plan_segments(self, export: Export, destination: Destination, lease: HeldLease) -> Plan:
-        matching = destination.data_matching
-        assert matching is not None  # noqa: S101 - checked by _begin
-        export = self._pin(export, destination)
+    def _plan_segments(self, export: Export, destination: Destination, set_up: SetUp, lease: HeldLease) -> Plan:
+        export, matching = self._pin(export, destination), set_up.data_matching
         sources, segments = export.sources, [source.name for source in export.sources]
-        self._skip_if_unchanged(export, destination)
+        self._skip_if_unchanged(export, destination, set_up)
         fields, check = fields_of(matching), self._checker(export.id, lease)
         with self._places.take(check), _profiles() as (profiles, work_dir):
             for source in sources:
@@ -219,9 +217,9 @@ class Preparer:
             remember_rows(self._tools.store.documents, sources, profiles.rows)
             self._check_limit(export, destination, profiles)
             check()
-            audience = self._audiences.ask(destination, matching, segments, check)
+            audience = self._audiences.ask(destination.id, set_up, matching, segments, check)
             profiles.check_values(audience.values)
-            remembered = self._tools.refusals.remembered(*_audience_of(destination), work_dir)
+            remembered = self._tools.refusals.remembered(*set_up.target, work_dir)
             profiles.suppress(audience.archived, remembered.file, remembered.at)
             counts = profiles.counts(audience.tags)
             remember_members(self._tools.store.documents, destination, sources, counts.books.members)
@@ -229,7 +227,7 @@ class Preparer:
             left_out = (
                 LeftOut(until=counts.left_out_until, memory=remembered.version) if counts.left_out_until else None
             )
-            plan = self._new_plan(export.id, destination, counts, audience.tag_ids, configuration, left_out)
+            plan = self._new_plan(export, set_up, counts, audience.tag_ids, configuration, left_out)
             write_packs(
                 self._tools.store.documents,
                 plan,
@@ -241,18 +239,21 @@ class Preparer:
             self._upload_lists(plan, work_dir)
         return plan
 
-    def _plan_remainder(self, export: Export, destination: Destination, continued: Plan, lease: HeldLease) -> Plan:
+    def _plan_remainder(
+        self, export: Export, destination: Destination, set_up: SetUp, continued: Plan, lease: HeldLease
+    ) -> Plan:
         """The plan of what ``continued`` has no result for: its bodies, less those who were archived since."""
         documents, check = self._tools.store.documents, self._checker(export.id, lease)
-        matching, closed = destination.data_matching, read_closed_books(documents, continued.export_id)
+        closed = read_closed_books(documents, continued.export_id)
         if closed is None:
             raise Impossible(problems.remainder_gone())
         with self._places.take(check), tempfile.TemporaryDirectory(prefix="resume-") as folder:
             work_dir = Path(folder)
             audience = self._audiences.ask(
-                destination,
+                destination.id,
+                set_up,
                 # what was matched is known only where it has stayed as it was
-                matching if continued.configuration == fingerprints.of_configuration(destination) else None,
+                set_up.data_matching if continued.configuration == fingerprints.of_configuration(destination) else None,
                 [segment.tag for segment in continued.segments],
                 check,
             )
@@ -260,8 +261,8 @@ class Preparer:
                 with closing(Remainder(documents, continued, closed, work_dir)) as remainder:
                     remainder.leave_out(audience.archived)
                     plan = self._new_plan(
-                        export.id,
-                        destination,
+                        export,
+                        set_up,
                         remainder.counts(audience.tags),
                         audience.tag_ids,
                         continued.configuration,
@@ -282,8 +283,8 @@ class Preparer:
         documents.upload(names.members(plan.export_id, plan.attempt), work_dir / _MEMBERS)
         documents.upload(names.left_out(plan.export_id, plan.attempt), work_dir / _LEFT_OUT)
 
-    def _begin(self, export_id: str) -> tuple[Export, Destination]:
-        """The export in status Preparing and its destination. Raises _StopRequested and Impossible."""
+    def _begin(self, export_id: str) -> tuple[Export, Destination, SetUp]:
+        """The export in status Preparing, its destination and its set-up. Raises _StopRequested and Impossible."""
         store = self._tools.store
 
         def show(export: Export) -> None:
@@ -304,10 +305,10 @@ class Preparer:
         destination = found.destination
         if destination.consent.withdrawn_at is not None:
             raise Impossible(problems.consent_withdrawn(destination.consent.withdrawn_by), Status.CANCELED)
-        steps = destination.missing_steps()
-        if steps:
-            raise Impossible(problems.not_ready(steps))
-        return export, destination
+        set_up = destination.set_up
+        if set_up is None:
+            raise Impossible(problems.not_ready(destination.missing_steps()))
+        return export, destination, set_up
 
     def _continued(self, export: Export, destination: Destination) -> Plan | None:
         """The plan that the export goes on with; None where it reads the segments. Raises Impossible where going on
@@ -345,11 +346,11 @@ class Preparer:
             raise _StopRequested
         return changed
 
-    def _skip_if_unchanged(self, export: Export, destination: Destination) -> None:
+    def _skip_if_unchanged(self, export: Export, destination: Destination, set_up: SetUp) -> None:
         """A scheduled export has nothing to do where the audience has the same data already."""
         if export.trigger != "scheduled":
             return
-        still_keeps_out = partial(self._tools.refusals.still_keeps_out, *_audience_of(destination))
+        still_keeps_out = partial(self._tools.refusals.still_keeps_out, *set_up.target)
         configuration = fingerprints.of_configuration(destination)
         since = unchanged_since(self._tools.store, export, configuration, still_keeps_out)
         if since is not None:
@@ -379,8 +380,8 @@ class Preparer:
 
     def _new_plan(
         self,
-        export_id: str,
-        destination: Destination,
+        export: Export,
+        set_up: SetUp,
         counts: Counts,
         tag_ids: Mapping[str, int],
         configuration: str | None,
@@ -388,21 +389,20 @@ class Preparer:
         batches: int | None = None,
     ) -> Plan:
         """``batches`` need not be given where all but the last are full."""
-        sign_in, audience = destination.sign_in, destination.audience
-        assert sign_in.account_id and sign_in.api_root and sign_in.secret_name and audience  # noqa: S101, PT018
+        account_id, audience_id = set_up.target
         members = counts.books.members - counts.books.suppressed
         batches = -(-members // MEMBERS_PER_BATCH) if batches is None else batches
         return Plan(
-            export_id=export_id,
-            destination_id=destination.id,
-            account_id=sign_in.account_id,
-            audience_id=audience.id,
-            api_root=sign_in.api_root,
-            secret_name=sign_in.secret_name,
+            export_id=export.id,
+            destination_id=export.destination_id,
+            account_id=account_id,
+            audience_id=audience_id,
+            api_root=set_up.api_root,
+            secret_name=set_up.secret_name,
             attempt=self._tools.new_id(),
             configuration=configuration,
             traceparent=trace.current(),
-            lanes=lanes_for(export_id, batches, self._tools.paces.get(sign_in.account_id).lanes, self._max_connections),
+            lanes=lanes_for(export.id, batches, self._tools.paces.get(account_id).lanes, self._max_connections),
             members=members,
             batches=batches,
             tag_ids=dict(tag_ids),
@@ -423,10 +423,3 @@ def _profiles() -> Iterator[tuple[Profiles, Path]]:
             yield profiles, Path(folder)
         finally:
             profiles.close()
-
-
-def _audience_of(destination: Destination) -> tuple[str, str]:
-    """Account and audience of a destination that is ready."""
-    account, audience = destination.sign_in.account_id, destination.audience
-    assert account and audience  # noqa: S101, PT018 - checked by _begin
-    return account, audience.id

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
 from shared.destinations.model import MemberStatus
+from shared.exports.database import open_database
 from shared.exports.merge_values import MergeValue
 from shared.exports.model import MEMBERS_PER_BATCH, Books, SegmentCount
 from shared.segments.formats import PinnedSegment
@@ -68,16 +67,7 @@ class Profiles:
 
     def __init__(self, work_dir: Path, *, memory_limit: str = "256MB", threads: int = 2) -> None:
         self._work_dir = work_dir
-        self._connection = duckdb.connect(
-            str(work_dir / "profiles.duckdb"),
-            config={
-                "memory_limit": memory_limit,
-                "threads": threads,
-                "temp_directory": str(work_dir / "spill"),
-                "preserve_insertion_order": True,
-                "autoinstall_known_extensions": False,
-            },
-        )
+        self._connection = open_database(work_dir, "profiles", memory_limit=memory_limit, threads=threads)
         self._run("PRAGMA disable_checkpoint_on_shutdown")  # the file is deleted when it is closed
         self._segments: list[str] = []
         self._rows: list[int] = []

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import duckdb
 
+from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH
 from shared.exports.profiles import address_key
 from shared.segments.sql import quote_literal
@@ -61,20 +62,10 @@ class RefusalTable:
     ``to_change``: False where it is only looked at; then the file is read where it lies, and not all of it is held.
     """
 
-    def __init__(
-        self, folder: Path, file: Path | None = None, *, to_change: bool = True, memory_limit: str = "256MB"
-    ) -> None:
+    def __init__(self, folder: Path, file: Path | None = None, *, to_change: bool = True) -> None:
         """Raises Unreadable."""
         self._folder = folder
-        self._connection = duckdb.connect(
-            str(folder / "refusals.duckdb"),
-            config={
-                "memory_limit": memory_limit,
-                "threads": 2,
-                "temp_directory": str(folder / "spill"),
-                "autoinstall_known_extensions": False,
-            },
-        )
+        self._connection = open_database(folder, "refusals")
         if file is None:
             self._run(f"CREATE TABLE refusals ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())})")
             return

@@ -188,7 +188,7 @@ class Refusals:
     def expire(self) -> None:
         """Drop those whose time is over, and memories of audiences that no destination uses any more."""
         entries = list(self._documents.list(names.REFUSALS_PREFIX, metadata=True))  # before the destinations
-        used = self._destinations.audiences_in_use()
+        used = self._destinations.targets_in_use()
         for entry in entries:
             first = MemoryNote.from_metadata(entry.metadata).first_until
             if names.refusals_of(entry.name) not in used:

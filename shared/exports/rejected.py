@@ -12,6 +12,7 @@ from typing import Final
 
 import duckdb
 
+from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH, Export, Plan, RejectedRow
 from shared.exports.profiles import ARCHIVED, FIELD_INVALID, INVALID_ADDRESS
 from shared.exports.rejected_header import BYTE_ORDER_MARK, COLUMNS, NONE_REJECTED
@@ -54,7 +55,7 @@ def write_rejected(
     left_out = work_dir / "left-out.parquet"
     documents.download(names.left_out(export.id, plan.attempt), left_out)
     target = work_dir / "rejected.csv"
-    with duckdb.connect(config={"memory_limit": "256MB", "threads": 2}) as connection:
+    with open_database(work_dir) as connection:
         _write_lookups(connection, export, plan, work_dir)
         _write_refused(connection, rejected, work_dir)
         cells = ", ".join(_harmless(column) for column in COLUMNS)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import duckdb
 import msgspec
 
 from shared.exports.closed_books import ClosedBooks
+from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH, Books, Plan, SegmentCount
 from shared.exports.packs import PackMissing, read_bodies
 from shared.exports.profiles import ARCHIVED, Counts, address_key
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
-
-_MEMORY_LIMIT: Final = "256MB"
 
 
 class _Body(msgspec.Struct):
@@ -43,15 +41,7 @@ class Remainder:
         members = work_dir / "earlier-members.parquet"
         if not documents.download(names.members(plan.export_id, plan.attempt), members):
             raise PackMissing(plan.export_id)
-        self._connection = duckdb.connect(
-            str(work_dir / "remainder.duckdb"),
-            config={
-                "memory_limit": _MEMORY_LIMIT,
-                "threads": 2,
-                "temp_directory": str(work_dir / "spill"),
-                "autoinstall_known_extensions": False,
-            },
-        )
+        self._connection = open_database(work_dir, "remainder")
         self._connection.execute("CREATE TABLE done AS SELECT unnest($1::BIGINT[]) AS batch", [closed.batches])
         self._connection.execute(f"""
             CREATE TABLE remaining AS

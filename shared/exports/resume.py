@@ -80,8 +80,7 @@ def check_resumable(store: ExportStore, export: Export, destination: Destination
 
 def is_same_target(plan: Plan, destination: Destination) -> bool:
     """Whether the destination still leads to the account and the audience of ``plan``."""
-    audience = destination.audience.id if destination.audience else None
-    return (plan.account_id, plan.audience_id) == (destination.sign_in.account_id, audience)
+    return destination.target == (plan.account_id, plan.audience_id)
 
 
 def newer_that_sent(store: ExportStore, export: Export, but: str | None = None) -> str | None:

@@ -7,7 +7,8 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
 * slow: it is sent in smaller calls, as the pace of the account wants (shared/exports/pace.py);
 * unavailable: wait and send the same rows again, which is safe because the call is an upsert;
 * unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
-  they are split in halves too.
+  they are split in halves too. But if nobody of the batch has got through when the third contact fails alone, it is the
+  call that is out of order: wait, and try another part of the batch first.
 
 Errors that stop the export (shared/mailchimp/errors.py, Stop) pass through.
 """
@@ -15,7 +16,7 @@ Errors that stop the export (shared/mailchimp/errors.py, Stop) pass through.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -23,7 +24,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from shared.exports.backoff import Backoff
+from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace
 from shared.mailchimp import (
@@ -32,6 +33,7 @@ from shared.mailchimp import (
     ReplyMember,
     RowError,
     SubscribeReply,
+    Tag,
     TagNotFound,
     Unavailable,
     classify_row_error,
@@ -91,10 +93,16 @@ class _Outcome:
     repaired_tags: int = 0
     untagged: int = 0
     resent: bool = False
+    answered: bool = False
+    """Whether Mailchimp has answered for any of the rows, be it with a refusal."""
 
 
 class _Troubled(Exception):
-    """These rows fail although Mailchimp is up."""
+    """These rows fail although Mailchimp is up; ``reason`` is that of the last failure."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def read_rows(body: bytes) -> list[_Row]:
@@ -139,7 +147,10 @@ class BatchSender:
         rows = read_rows(body)
         outcome = _Outcome()
         waiting: list[Sequence[_Row]] = [rows]
-        while waiting:
+        suspects: list[Sequence[_Row]] = []
+        while waiting or suspects:
+            if not waiting:
+                waiting, suspects = suspects, []
             part = waiting.pop()
             most = self._pace.rows()
             if len(part) > most:
@@ -148,10 +159,18 @@ class BatchSender:
             try:
                 reply = self._subscribe(part, body if part is rows else _compose(body, part), outcome)
             except BatchRefused as refusal:
+                outcome.answered = True
                 waiting.extend(self._without_refused(part, refusal, outcome))
-            except _Troubled:
-                waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
+            except _Troubled as trouble:
+                if len(part) > 1 or outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
+                    waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
+                    continue
+                suspects.append(part)
+                if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
+                    self._backoff.wait_for_call(trouble.reason)
+                    waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
             else:
+                outcome.answered = True
                 waiting.extend(self._book(part, reply, outcome))
         return BatchResult(
             batch=batch,
@@ -221,17 +240,18 @@ class BatchSender:
     def _book(self, part: Sequence[_Row], reply: SubscribeReply, outcome: _Outcome) -> Iterable[Sequence[_Row]]:
         """Account for a reply, repair tags that did not arrive; returns the rows that have no outcome yet."""
         by_key = {row.key: row for row in part}
-        answered = reply.total_created + reply.total_updated + reply.error_count
+        errors = _one_per_row(reply.errors)  # what is told counts, and not how much was said to be told
+        answered = reply.total_created + reply.total_updated + len(errors)
         missing: Sequence[_Row] = ()
         if answered != len(part):
             outcome.resent = True
-            seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in reply.errors}
+            seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in errors}
             missing = [row for row in part if row.key not in seen]
             if len(missing) != len(part) - answered:  # the reply contradicts itself: nothing of it counts
                 return self._halves(part, outcome, "notConfirmed", "Mailchimp's reply does not add up.")
         outcome.created += reply.total_created
         outcome.updated += reply.total_updated
-        for error in reply.errors:
+        for error in errors:
             outcome.rejected.append(_rejected(by_key.get(error.email_address.lower()), error))
         outcome.statuses.update(m.status if m.status in _STATUSES else "other" for m in reply.members())
         self._repair_tags(by_key, reply.members(), outcome)
@@ -242,32 +262,44 @@ class BatchSender:
     def _repair_tags(self, by_key: Mapping[str, _Row], members: Iterable[ReplyMember], outcome: _Outcome) -> None:
         """Tag the members whose tags the call did not set (whether it does for existing members is not documented)."""
         lacking: dict[str, list[str]] = {}
+        cut: set[str] = set()
         for member in members:
             row = by_key.get(member.email_address.lower())
             if row is None or row.tags == (names := member.tag_names):
                 continue
             shown = {name.casefold() for name in names}
+            if member.tags_count is not None and member.tags_count > len(names):
+                cut.add(row.key)
             for tag in row.tags:
                 if tag.casefold() not in shown:
                     lacking.setdefault(tag.casefold(), []).append(member.email_address)
         for key, addresses in lacking.items():
-            self._tag(key, addresses, outcome)
+            self._tag(key, addresses, cut, outcome)
 
-    def _tag(self, key: str, addresses: Sequence[str], outcome: _Outcome) -> None:
-        """Tag at most 500 members. Who cannot be tagged is counted; the member itself has arrived."""
+    def _tag(self, key: str, addresses: Sequence[str], cut: Set[str], outcome: _Outcome) -> None:
+        """Tag at most 500 members. Who cannot be tagged is counted; the member itself has arrived.
+
+        ``cut``: those whose tags were not all shown. They may have the tag, and be refused for that.
+        """
         audience = self._plan.audience_id
         name, tag_id = self._tag_ids[key]
         waiting: list[Sequence[str]] = [addresses]
         while waiting:
             part = waiting.pop()
             try:
-                self._until_answered(
+                reply = self._until_answered(
                     partial(self._client.tag_members, audience, tag_id, part), outcome, tries=_TRIES_OF_A_TROUBLED_PART
                 )
-                outcome.repaired_tags += len(part)
+                named = {address.lower() for error in reply.errors for address in error.addresses}
+                refused = (named & {address.lower() for address in part}) - cut
+                outcome.untagged += len(refused)
+                outcome.repaired_tags += len(part) - len(refused)
             except TagNotFound:  # somebody deleted the tag meanwhile
-                find = partial(self._client.find_or_create_tag, audience, name)
-                tag_id = self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW).id
+                found = self._tag_made_anew(name, outcome)
+                if found is None or found.id == tag_id:  # Mailchimp still finds the tag that it no longer knows
+                    outcome.untagged += len(part)
+                    continue
+                tag_id = found.id
                 self._tag_ids[key] = (name, tag_id)
                 waiting.append(part)
             except (BatchRefused, _Troubled):
@@ -275,6 +307,14 @@ class BatchSender:
                     outcome.untagged += 1
                 else:
                     waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+
+    def _tag_made_anew(self, name: str, outcome: _Outcome) -> Tag | None:
+        """The tag of this name, created if there is none; None where Mailchimp fails at it although it is up."""
+        find = partial(self._client.find_or_create_tag, self._plan.audience_id, name)
+        try:
+            return self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW)
+        except _Troubled:
+            return None
 
     def _without_refused(
         self, part: Sequence[_Row], refusal: BatchRefused, outcome: _Outcome
@@ -305,6 +345,14 @@ class BatchSender:
             )
         )
         return []
+
+
+def _one_per_row(errors: Iterable[RowError]) -> Sequence[RowError]:
+    """The errors without those that name an address a second time: a row is rejected once, for its first reason."""
+    first: dict[str | int, RowError] = {}
+    for number, error in enumerate(errors):
+        first.setdefault(error.email_address.lower() or number, error)
+    return list(first.values())
 
 
 def _in_halves(part: Sequence[_Row]) -> list[Sequence[_Row]]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from shared import log
 from shared.audit.log import AuditLog
-from shared.audit.model import AuditRecord, Change, record_id
+from shared.audit.model import Change
+from shared.destinations.changes import record_of
 from shared.destinations.errors import DestinationBeingRemoved
 from shared.destinations.model import Destination
 from shared.destinations.store import DestinationStore
@@ -97,11 +98,11 @@ class Suppressed:
         self, destination: Destination, code: str | None, behind: tuple[str, int] | None, top: int
     ) -> SuppressedList:
         """At most ``top`` behind the ``export_id`` and ``number`` of a member, of one code or of all."""
-        account, audience = destination.sign_in.account_id, destination.audience
-        if account is None or audience is None:
-            return SuppressedList(audience.id if audience else None, [], [])
+        target = destination.target
+        if target is None:
+            return SuppressedList(destination.audience.id if destination.audience else None, [], [])
         with self._places.take(_go_on):
-            found = self._refusals().page(account, audience.id, code, behind, top)
+            found = self._refusals().page(*target, code, behind, top)
         members = [
             SuppressedMember(
                 email=each.email,
@@ -114,7 +115,7 @@ class Suppressed:
             )
             for each in found
         ]
-        return SuppressedList(audience.id, self._shared_with(destination), members)
+        return SuppressedList(target.audience_id, self._shared_with(destination), members)
 
     def clear(self, destination: Destination, emails: Sequence[str] | None, by: Person) -> Cleared:
         """Have these people sent again, or all where ``emails`` is None. Raises DestinationBeingRemoved.
@@ -123,39 +124,24 @@ class Suppressed:
         """
         if destination.removal is not None:
             raise DestinationBeingRemoved(destination.id)
-        account, audience = destination.sign_in.account_id, destination.audience
-        if account is None or audience is None:
+        target = destination.target
+        if target is None:
             return Cleared(0, [])
-        now = self._clock()
-        self._audit.append(
-            AuditRecord(
-                id=record_id(now, self._new_id()),
-                at=now,
-                who=by,
-                action=_CLEAR_REQUESTED,
-                target_type="destination",
-                target_id=destination.id,
-                target_name=destination.display_name,
-                changes=[
-                    Change(property="audienceId", after=audience.id),
-                    Change(property="addresses", after="all" if emails is None else len(emails)),
-                ],
-            )
-        )
+        asked = [
+            Change(property="audienceId", after=target.audience_id),
+            Change(property="addresses", after="all" if emails is None else len(emails)),
+        ]
+        self._audit.append(record_of(destination, _CLEAR_REQUESTED, by, self._clock(), self._new_id(), changed=asked))
         with self._places.take(_go_on):
-            count = self._refusals().clear(account, audience.id, emails)
-        log.event("suppressed.cleared", destination=destination.id, audience=audience.id, members=count)
+            count = self._refusals().clear(*target, emails)
+        log.event("suppressed.cleared", destination=destination.id, audience=target.audience_id, members=count)
         return Cleared(count, self._shared_with(destination))
 
     def _shared_with(self, destination: Destination) -> list[SharedWith]:
-        assert destination.audience  # noqa: S101 - the callers have looked
-        mine = (destination.sign_in.account_id, destination.audience.id)
         return [
             SharedWith(id=other.id, display_name=other.display_name)
             for stored in self._destinations.all()
-            if (other := stored.destination).id != destination.id
-            and other.audience is not None
-            and (other.sign_in.account_id, other.audience.id) == mine
+            if (other := stored.destination).id != destination.id and other.target == destination.target
         ]
 
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from shared import log, trace
+from shared.destinations.store import DestinationStore
+from shared.exports import problems
 from shared.exports.history import History
 from shared.exports.lane_rest import LaneRest
-from shared.exports.model import Export, Plan, Status
+from shared.exports.model import Export, Plan, Status, Stop
 from shared.exports.pace import Paces, connections_of
 from shared.exports.resume import is_being_resumed
 from shared.exports.signals import Signals
-from shared.exports.store import ExportStore
+from shared.exports.store import ActiveExport, ExportStore
 from shared.exports.waiting import end_long_wait
+from shared.failures import do_each
 from shared.storage import names
 
 if TYPE_CHECKING:  # it brings DuckDB along, which the sweep of every minute does not need
@@ -35,6 +39,7 @@ class SweepTools:
     """What the sweeper needs from outside."""
 
     store: ExportStore
+    destinations: DestinationStore
     signals: Signals
     paces: Paces
     refusals: Callable[[], Refusals]
@@ -52,19 +57,20 @@ class Sweeper:
         self._documents = tools.store.documents
 
     def sweep(self) -> None:
-        """One round over all exports that have not ended."""
-        for active in self._tools.store.active():
-            if active.held:
-                continue
-            export = self._tools.store.find(active.id)
-            if export is not None:
-                with trace.going_on(export.traceparent):
-                    self._drive(export)
-            elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
-                self._documents.delete(names.active(active.id))
+        """One round over all exports that have not ended. One that cannot be read does not hold up the others."""
+        do_each(partial(self._look_after, active) for active in self._tools.store.active() if not active.held)
+
+    def _look_after(self, active: ActiveExport) -> None:
+        export = self._tools.store.find(active.id)
+        if export is not None:
+            with trace.going_on(export.traceparent):
+                self._drive(export)
+        elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
+            self._documents.delete(names.active(active.id))
 
     def _drive(self, export: Export) -> None:
         self._tell_wait(export)
+        export = self._end_without_consent(export)
         export = end_long_wait(self._tools.store, export, self._max_wait, self._tools.now())
         plan = self._tools.store.plan(export.id)
         if export.ended or (export.stop is not None and plan is None):
@@ -76,6 +82,15 @@ class Sweeper:
                 self._tools.signals.prepare(export.id)
         else:
             self._drive_lanes(export, plan)
+
+    def _end_without_consent(self, export: Export) -> Export:
+        """The export as it is then. Whoever withdraws the consent asks for its end, and may be cut off before that."""
+        found = self._tools.destinations.find(export.destination_id)
+        if found is None or found.destination.consent.withdrawn_at is None:
+            return export
+        problem = problems.consent_withdrawn(found.destination.consent.withdrawn_by)
+        stop = Stop(status=Status.CANCELED, problem=problem, at=self._tools.now())
+        return self._tools.store.request_stop(export.id, stop) or export
 
     def _tell_wait(self, export: Export) -> None:
         """Say how long the export has been waiting, for the alert that it waits too long."""

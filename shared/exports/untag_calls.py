@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from shared.destinations.model import SignIn
-from shared.exports.backoff import Availability, Backoff
+from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Availability, Backoff
 from shared.exports.sign_in import SignIns
 from shared.mailchimp import BatchRefused, MailchimpClient, SignInRefused, TagNotFound, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
@@ -84,20 +84,32 @@ class UntagCalls:
 
     def take(self, audience_id: str, tag_id: int, addresses: Sequence[str]) -> int:
         """Take the tag off up to 500 members; returns how many addresses Mailchimp refused. Who is no member, or does
-        not have the tag, is no error, and neither is a tag that is gone."""
-        waiting, refused = [addresses], 0
-        while waiting:
+        not have the tag, is no error, and neither is a tag that is gone.
+
+        As in `send.py` nobody is given up before somebody else got through: then it is the call that is out of order.
+        """
+        waiting, suspects, refused, answered = [addresses], list[Sequence[str]](), 0, False
+        while waiting or suspects:
+            if not waiting:
+                waiting, suspects = suspects, []
             part = waiting.pop()
             tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
             try:
                 self._until_answered(_untagging(audience_id, tag_id, part), tries)
+                answered = True
             except TagNotFound:
                 break
-            except (BatchRefused, _Troubled):
-                if len(part) == 1:
+            except (BatchRefused, _Troubled) as failure:
+                answered = answered or isinstance(failure, BatchRefused)
+                if len(part) > 1:
+                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+                elif answered or len(addresses) < TOO_MANY_TO_BE_AT_FAULT:
                     refused += 1
                 else:
-                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+                    suspects.append(part)
+                    if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
+                        self._backoff.wait(str(failure), None)
+                        waiting.reverse()
         return refused
 
     def give(self, audience_id: str, tag_id: int, addresses: Sequence[str]) -> None:
@@ -122,7 +134,7 @@ class UntagCalls:
                 if tries is not None and error.outcome_unknown and self._is_up():
                     failed += 1
                     if failed >= tries:
-                        raise _Troubled from error
+                        raise _Troubled(error.reason) from error
                 else:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:

@@ -4,7 +4,7 @@
 single contact was refused, `api_root` where a token may be sent, `oauth` the sign-in.
 """
 
-from shared.mailchimp.api_root import api_root_for_key, validate_api_root, validate_login_url
+from shared.mailchimp.api_root import api_root_for_key, validate_api_root
 from shared.mailchimp.client import MailchimpClient
 from shared.mailchimp.errors import (
     AccessForbidden,
@@ -83,5 +83,4 @@ __all__ = [
     "row_error_of",
     "sign_in_of",
     "validate_api_root",
-    "validate_login_url",
 ]

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from shared.mailchimp.errors import ApiKeyMalformed, ApiRootRefused
 
-LOGIN_URL = "https://login.mailchimp.com"
-
 _DATA_CENTRE = r"[a-z]{2,10}[0-9]{1,4}"
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{4,128}}-({_DATA_CENTRE})")
 _TOKEN = re.compile(r"[!-~]{4,512}")  # what fits into a header: visible ASCII, no blanks
@@ -55,19 +53,6 @@ def validate_api_root(url: str, allowed_override: str | None = None) -> str:
     raise ApiRootRefused(
         "The address is not one of Mailchimp's (https://<data centre>.api.mailchimp.com); nothing was sent to it.",
         action="Connect the destination to Mailchimp again. For a test server, set MAILCHIMP_API_URL to its address.",
-    )
-
-
-def validate_login_url(url: str, allowed_override: str | None = None) -> str:
-    """`url` without a final slash, if it is Mailchimp's sign-in or the configured one; ApiRootRefused otherwise."""
-    root = url.removesuffix("/")
-    if root == LOGIN_URL:
-        return root
-    if allowed_override and root == allowed_override.removesuffix("/"):
-        return require_address(root)
-    raise ApiRootRefused(
-        f"The sign-in address is not Mailchimp's ({LOGIN_URL}); nothing was sent to it.",
-        action="For a test server, set MAILCHIMP_LOGIN_URL to its address.",
     )
 
 

@@ -21,11 +21,12 @@ from shared.mailchimp import replies
 from shared.mailchimp.api_root import require_token
 from shared.mailchimp.errors import (
     AudienceNotFound,
+    Problem,
     ReplyUnusable,
     TagNameRefused,
     TagNotFound,
 )
-from shared.mailchimp.problems import MAX_ROWS, Call, error_for
+from shared.mailchimp.problems import MAX_ROWS, Call, error_for, read_problem
 from shared.mailchimp.replies import Account, Audience, MergeField, SubscribeReply, Tag, TagReply
 from shared.mailchimp.transport import Reply, Transport
 
@@ -140,7 +141,7 @@ class MailchimpClient:
             # "Sorry, that tag already exists.", but in which language? So look instead of comparing words.
             existing = self.find_tag(audience_id, name)
             if existing is None:
-                raise self._tag_name_refused(reply, call, name)
+                raise TagNameRefused(name, status=reply.status, problem=read_problem(reply.body) or Problem())
             return existing
         tag = replies.read_tag(self._object(reply, call))
         if tag is None:
@@ -214,17 +215,24 @@ class MailchimpClient:
         read: Callable[[dict[str, Any]], _Entry | None],
         query: dict[str, str] | None = None,
     ) -> list[_Entry]:
-        """All entries under `key`, page by page until a page is empty or the stated total is reached."""
+        """All entries under `key`, page by page until a page is empty or the stated total is reached.
+
+        Where the total gets smaller on the way, somebody took an entry out, and what followed it has moved up, perhaps
+        past the place that was reached: they are all read again. So nobody is missing who was there all the time.
+        """
         wanted = ",".join([*(f"{key}.{field}" for field in fields), "total_items"])
         found: dict[_Entry, None] = {}  # a page shifts when an entry is added or deleted meanwhile: no entry twice
-        offset = 0
+        offset = total = 0
         for _ in range(_MAX_PAGES):
             page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
             reply = self._get(path, call, page_query)
             page = _entries(reply, key, call)
             found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
             offset += len(page)
-            if not page or offset >= replies.count(reply.get("total_items")):
+            before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
+            if total < before:
+                offset = 0
+            elif not page or offset >= total:
                 return list(found)
         raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
 
@@ -250,12 +258,6 @@ class MailchimpClient:
             return reply
         # An error that repeats the request's headers must not carry the token into a message.
         return Reply(reply.status, reply.retry_after, reply.body.replace(self._token.encode(), b"<token>"))
-
-    def _tag_name_refused(self, reply: Reply, call: Call, name: str) -> TagNameRefused:
-        problem = error_for(reply, call, self._utc_now)
-        return TagNameRefused(
-            name, status=reply.status, title=problem.title, detail=problem.detail, instance=problem.instance
-        )
 
 
 def _entries(reply: dict[str, Any], key: str, call: Call) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 LogValue = str | int | float | bool | None
 
@@ -71,11 +71,29 @@ def without_addresses(text: str, limit: int = 200) -> str:
     return redacted if len(redacted) <= limit else redacted[: limit - 1] + "…"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document of Mailchimp (RFC 9457), whatever of it was there; missing texts are "".
+
+    oauth_error is OAuth 2's `error` (RFC 6749 5.2).
+    """
+
+    title: str = ""
+    detail: str = ""
+    type: str = ""
+    instance: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    oauth_error: str = ""
+
+
+_NO_PROBLEM: Final = Problem()
+
+
 class MailchimpError(Exception):
     """The root of everything this package raises about Mailchimp.
 
-    status, title, detail and instance are those of Mailchimp's problem document (RFC 9457), where there was one;
-    `instance` is the number that Mailchimp's support asks for. `detail` may name a contact: never log it.
+    title, detail and instance are those of Mailchimp's problem document, where there was one; `instance` is the number
+    that Mailchimp's support asks for. `detail` may name a contact: never log it.
     """
 
     code: ClassVar[str] = "mailchimpError"
@@ -87,17 +105,15 @@ class MailchimpError(Exception):
         *,
         action: str,
         status: int | None = None,
-        title: str = "",
-        detail: str = "",
-        instance: str = "",
+        problem: Problem = _NO_PROBLEM,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.action = action
         self.status = status
-        self.title = title
-        self.detail = detail
-        self.instance = instance if _INSTANCE.fullmatch(instance) else ""
+        self.title = problem.title
+        self.detail = problem.detail
+        self.instance = problem.instance if _INSTANCE.fullmatch(problem.instance) else ""
 
     def log_fields(self) -> dict[str, LogValue]:
         """The facts for one log line, camelCase, free of personal data and secrets."""
@@ -129,17 +145,13 @@ class Unavailable(MailchimpError):
         outcome_unknown: bool,
         status: int | None = None,
         retry_after_s: float | None = None,
-        title: str = "",
-        detail: str = "",
-        instance: str = "",
+        problem: Problem = _NO_PROBLEM,
     ) -> None:
         super().__init__(
             message,
             action="Nothing to do: the export goes on by itself as soon as Mailchimp answers again.",
             status=status,
-            title=title,
-            detail=detail,
-            instance=instance,
+            problem=problem,
         )
         self.reason: UnavailableReason = reason
         self.outcome_unknown = outcome_unknown
@@ -190,9 +202,7 @@ class BatchRefused(MailchimpError):
         *,
         refused_rows: Sequence[RefusedRow] = (),
         status: int | None = None,
-        title: str = "",
-        detail: str = "",
-        instance: str = "",
+        problem: Problem = _NO_PROBLEM,
     ) -> None:
         super().__init__(
             message,
@@ -201,9 +211,7 @@ class BatchRefused(MailchimpError):
                 "others are sent."
             ),
             status=status,
-            title=title,
-            detail=detail,
-            instance=instance,
+            problem=problem,
         )
         self.refused_rows = tuple(refused_rows)
 
@@ -282,7 +290,7 @@ class AudienceNotFound(Stop):
 
     code = "audienceNotFound"
 
-    def __init__(self, audience_id: str, *, instance: str = "") -> None:
+    def __init__(self, audience_id: str, problem: Problem = _NO_PROBLEM) -> None:
         super().__init__(
             f"Mailchimp has no audience {audience_id[:64]!r} in this account.",
             action=(
@@ -290,7 +298,7 @@ class AudienceNotFound(Stop):
                 "destination again."
             ),
             status=404,
-            instance=instance,
+            problem=problem,
         )
         self.audience_id = audience_id
 
@@ -300,16 +308,12 @@ class TagNameRefused(Stop):
 
     code = "tagNameRefused"
 
-    def __init__(
-        self, name: str, *, status: int | None = None, title: str = "", detail: str = "", instance: str = ""
-    ) -> None:
+    def __init__(self, name: str, *, status: int | None = None, problem: Problem = _NO_PROBLEM) -> None:
         super().__init__(
             f"Mailchimp does not take {without_addresses(name, 100)!r} as the name of a tag.",
             action="Rename the segment, shorter and unlike any segment in the Mailchimp audience, then export again.",
             status=status,
-            title=title,
-            detail=detail,
-            instance=instance,
+            problem=problem,
         )
         self.name = name
 

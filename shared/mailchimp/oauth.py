@@ -18,6 +18,7 @@ from shared.mailchimp.api_root import require_address, require_token, validate_a
 from shared.mailchimp.errors import (
     ApiKeyMalformed,
     MailchimpError,
+    Problem,
     ReplyUnusable,
     SignInNotConfigured,
     SignInRefused,
@@ -30,6 +31,7 @@ from shared.mailchimp.transport import Reply, Transport
 # RFC 6749 5.2: the app's own registration is wrong, whoever signs in.
 _OUR_FAULTS = {"invalid_client", "unauthorized_client", "unsupported_grant_type", "redirect_uri_mismatch"}
 _OUTAGES = {"server_error", "temporarily_unavailable"}
+_CONNECT_TIMEOUT_S = 5.0
 _SECRET_LENGTH = 8  # what is shorter is no secret, and taking it out would only garble the answer
 
 
@@ -46,7 +48,7 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class OAuthApp:
-    """This app as registered with Mailchimp. login_url: checked by `api_root.validate_login_url`."""
+    """This app as registered with Mailchimp. login_url: where the settings say that one signs in."""
 
     login_url: str
     client_id: str
@@ -131,7 +133,7 @@ def error_of_redirect(oauth_error: str) -> MailchimpError | None:
     None for errors that say nothing of that kind, also for `access_denied`.
     """
     if oauth_error in _OUR_FAULTS:
-        return _refused(oauth_error, "", 400)
+        return _refused(Problem(oauth_error=oauth_error), 400)
     if oauth_error in _OUTAGES:
         return Unavailable("Mailchimp is out of order for signing in.", reason="serverError", outcome_unknown=False)
     return None
@@ -148,13 +150,12 @@ class OAuthProvider:
         app: OAuthApp,
         api_root_override: str | None = None,
         *,
-        connect_timeout_s: float = 5,
         read_timeout_s: float = 20,
         utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._app = app
         self._api_root_override = api_root_override
-        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._read_timeout_s = read_timeout_s
         self._utc_now = utc_now
 
     def authorize_url(self, state: str) -> str:
@@ -172,8 +173,7 @@ class OAuthProvider:
             return sign_in_of(token, transport, api_root_override=self._api_root_override, utc_now=self._utc_now)
 
     def _transport(self) -> Transport:
-        connect_s, read_s = self._timeouts
-        return Transport(self._app.login_url, connect_timeout_s=connect_s, read_timeout_s=read_s)
+        return Transport(self._app.login_url, connect_timeout_s=_CONNECT_TIMEOUT_S, read_timeout_s=self._read_timeout_s)
 
 
 def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tuple[str, ...]) -> dict[str, Any]:
@@ -185,27 +185,26 @@ def _read(reply: Reply, call: Call, utc_now: Callable[[], datetime], secrets: tu
                 body = body.replace(secret.encode(errors="replace"), b"<secret>")
     problem = read_problem(body)
     if problem and problem.oauth_error and reply.status < 500 and reply.status != 429:
-        raise _refused(problem.oauth_error, problem.detail, reply.status)
+        raise _refused(problem, reply.status)
     if not 200 <= reply.status < 300:
         raise error_for(Reply(reply.status, reply.retry_after, body), call, utc_now)
     return read_object(body, call.doing)
 
 
-def _refused(oauth_error: str, detail: str, status: int) -> MailchimpError:
-    if oauth_error in _OUR_FAULTS:
+def _refused(problem: Problem, status: int) -> MailchimpError:
+    said = Problem(title=problem.oauth_error, detail=problem.detail)
+    if problem.oauth_error in _OUR_FAULTS:
         return SignInNotConfigured(
             "Mailchimp does not know this app.",
             action=(
                 "Ask the administrator to check MAILCHIMP_CLIENT_ID, MAILCHIMP_CLIENT_SECRET and the redirect address."
             ),
             status=status,
-            title=oauth_error,
-            detail=detail,
+            problem=said,
         )
     return SignInRefused(
         "Mailchimp did not complete the sign-in.",
         action="Start the sign-in to Mailchimp again and finish it within a few minutes.",
         status=status,
-        title=oauth_error,
-        detail=detail,
+        problem=said,
     )

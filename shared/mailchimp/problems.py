@@ -25,6 +25,7 @@ from shared.mailchimp.errors import (
     AudienceNotFound,
     BatchRefused,
     MailchimpError,
+    Problem,
     RefusedRow,
     RequestInvalid,
     SignInRefused,
@@ -54,21 +55,6 @@ class _Document(msgspec.Struct):
 UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _document_decoder = msgspec.json.Decoder(_Document)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A problem document, whatever of it was there; missing texts are "".
-
-    oauth_error is OAuth 2's `error` (RFC 6749 5.2).
-    """
-
-    title: str = ""
-    detail: str = ""
-    type: str = ""
-    instance: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
-    oauth_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +105,7 @@ def error_for(reply: Reply, call: Call, utc_now: Callable[[], datetime]) -> Mail
     if status == 403 and problem:
         return _forbidden(problem)
     if status == 404 and problem and call.audience_id is not None:
-        return AudienceNotFound(call.audience_id, instance=problem.instance)
+        return AudienceNotFound(call.audience_id, problem)
     if status == 503 and problem and _is_compliance(problem):
         return _restricted(problem)
     reason = _pause_reason(status, problem)
@@ -159,9 +145,7 @@ def _unavailable(
         outcome_unknown=reason in ("serverError", "redirected"),
         status=reply.status,
         retry_after_s=retry_after_s(reply.retry_after, utc_now),
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 
@@ -176,9 +160,7 @@ def _batch_refused(status: int, problem: Problem, call: Call) -> BatchRefused:
         f"Mailchimp refused the whole call ({status} {without_addresses(problem.title, 80)}) for {call.doing}{named}.",
         refused_rows=rows,
         status=status,
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 
@@ -187,9 +169,7 @@ def _sign_in_refused(problem: Problem) -> SignInRefused:
         f"Mailchimp does not accept the sign-in of this destination.{_said(problem)}",
         action="Sign in to Mailchimp again for this destination, or enter a new API key.",
         status=401,
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 
@@ -207,9 +187,7 @@ def _forbidden(problem: Problem) -> AccessForbidden:
         f"Mailchimp does not allow this user to do that.{_said(problem)}",
         action=action,
         status=403,
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 
@@ -226,9 +204,7 @@ def _restricted(problem: Problem) -> AccountRestricted:
             " team; then export again."
         ),
         status=503,
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 
@@ -237,9 +213,7 @@ def _request_invalid(status: int, problem: Problem, call: Call) -> RequestInvali
         f"Mailchimp does not understand the call for {call.doing} ({status}).{_said(problem)}",
         action="Report this as a defect of the product, with the time of the export.",
         status=status,
-        title=problem.title,
-        detail=problem.detail,
-        instance=problem.instance,
+        problem=problem,
     )
 
 

@@ -8,7 +8,7 @@ hand: one field must not make 500 applied rows unknown.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -159,12 +159,6 @@ class SubscribeReply:
             )
         if sum(counted) != rows_sent:
             raise ReplyUnusable(f"Mailchimp's reply accounts for {sum(counted)} of the {rows_sent} rows sent.")
-
-    def unaccounted(self, addresses: Iterable[str]) -> list[str]:
-        """Those of `addresses` that the reply names nowhere. Mailchimp may change the case and strip blanks."""
-        named = {member.email_address.strip().lower() for member in self.members()}
-        named |= {error.email_address.strip().lower() for error in self.errors}
-        return [address for address in addresses if address.strip().lower() not in named]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,9 @@ CACHE_SECONDS: Final = 300.0
 class CachedSecretStore:
     """Remembers what was read for five minutes, per process. Only found secrets are remembered."""
 
-    def __init__(
-        self, store: SecretStore, clock: Callable[[], float] = time.monotonic, seconds: float = CACHE_SECONDS
-    ) -> None:
+    def __init__(self, store: SecretStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._seconds = seconds
         self._values: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
@@ -32,7 +29,7 @@ class CachedSecretStore:
         asked_at = self._clock()
         value = self._store.read(name)
         with self._lock:
-            self._values[name] = (value, asked_at + self._seconds)
+            self._values[name] = (value, asked_at + CACHE_SECONDS)
         return value
 
     def write(self, name: str, value: str) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from shared.secrets.store import SecretNotFound, SecretStoreError, require_secret_name
-from shared.storage.documents import Documents
+from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.names import SECRETS_PREFIX
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ class LocalSecretStore:
     def write(self, name: str, value: str) -> None:
         """Store ``value`` under the new ``name``. Raises SecretStoreError where LOCAL_SECRET_KEY is missing."""
         token = self._cipher.encrypt(value.encode())
-        self._documents.create(self._blob(name), token)
+        try:
+            self._documents.create(self._blob(name), token)
+        except AlreadyExists:
+            if self.read(name) != value:  # else the write arrived, its answer did not
+                raise
 
     def read(self, name: str) -> str:
         """The secret. Raises SecretNotFound, or SecretStoreError where the key is missing or another one."""

@@ -38,7 +38,8 @@ _INVALID = "shared.segments.invalid"
 
 def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
     """Turns undecodable input into a lone surrogate, which `to_utf8` writes as the byte FF: invalid stays invalid."""
-    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - the handler is given to decoders only
+    if not isinstance(error, UnicodeDecodeError):
+        raise error  # only decoders are given this handler
     return "\udcff", error.end
 
 

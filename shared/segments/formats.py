@@ -76,12 +76,3 @@ class PinnedSegment(_Document):
     """Names of a Common Data Model entity's attributes in order; null where files name their columns."""
     files: tuple[PinnedFile, ...]
     """Every file, at the version that is read."""
-
-    def to_json(self) -> str:
-        """One line of JSON with camelCase names."""
-        return self.model_dump_json(by_alias=True)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> PinnedSegment:
-        """The inverse of `to_json`; raises pydantic.ValidationError."""
-        return cls.model_validate_json(text)

@@ -122,7 +122,7 @@ def _entity(name: str, raw: Mapping[str, Any], file: str, path: str) -> Entity:
         raise ModelInvalid(file, f"{path}.$type", "must be LocalEntity or ReferenceEntity.")
     fields = _fields(parsed, file, path)
     partitions = tuple(
-        _partition(partition, file, f"{path}.partitions[{index}]")
+        _partition(partition, partition.location, file, f"{path}.partitions[{index}]")
         for index, partition in enumerate(parsed.partitions or ())
         if partition.location  # without one it describes columns only
     )
@@ -154,8 +154,7 @@ def _semantic_type(attribute: _AttributeJson) -> str | None:
     return None
 
 
-def _partition(partition: _PartitionJson, file: str, path: str) -> Partition:
-    assert partition.location  # noqa: S101 - the caller has looked
+def _partition(partition: _PartitionJson, location: str, file: str, path: str) -> Partition:
     settings = partition.format
     path_of_settings = f"{path}.fileFormatSettings"
 
@@ -174,7 +173,7 @@ def _partition(partition: _PartitionJson, file: str, path: str) -> Partition:
     if encoding is None:
         raise invalid("encoding", f"'{settings.encoding[:40]}' is not a known text encoding.")
     return Partition(
-        partition.location,
+        location,
         f"{path}.location",
         partition.refresh_time,
         CsvFormat(

@@ -1,4 +1,7 @@
-"""Figures as lines of the log: one a minute and process while there is anything to tell, which a query can sum."""
+"""Figures as lines of the log: one at the end of a run and one a minute in a long one, which a query can sum.
+
+Runs write them, and no thread of our own: the Functions host throws a line away that belongs to no run under way.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-from shared import log
+from shared import log, trace
 from shared.telemetry.instruments import Instrument, Kind
 
 _EVERY_S: Final = 60.0
-
-Later = Callable[[float, Callable[[], None]], None]
-
-
-def _later(seconds: float, call: Callable[[], None]) -> None:
-    timer = threading.Timer(seconds, call)
-    timer.daemon = True
-    timer.start()
 
 
 @dataclass(slots=True)
@@ -34,11 +29,11 @@ class _Series:
 
 
 class LogLines:
-    """Gathers figures and writes them a minute after the first."""
+    """Gathers figures of all runs of this process. ``not_started`` is what kept OpenTelemetry from being set up."""
 
-    def __init__(self, later: Later = _later, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._later = later
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, not_started: str | None = None) -> None:
         self._monotonic = monotonic
+        self._not_started = not_started
         self._lock = threading.Lock()
         self._series: dict[tuple[Instrument, tuple[tuple[str, str], ...]], _Series] = {}
         self._since: float | None = None
@@ -50,27 +45,32 @@ class LogLines:
             series.sum += value
             series.level += value
             series.max = max(series.max, series.level if instrument.kind is Kind.LEVEL else value)
-            if self._since is not None:
-                return
-            self._since = self._monotonic()
-        self._later(_EVERY_S, self.write)
+            now = self._monotonic()
+            if self._since is None:
+                self._since = now
+            due = now - self._since >= _EVERY_S
+        if due and trace.current() is not None:  # outside of a trace it may be a thread of a pool, which is no run
+            with trace.outside():  # what was gathered belongs to many
+                self.tell()
 
     def span(self, _doing: str, _method: str, _url: str, /) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def write(self) -> None:
+    def tell(self) -> None:
         """Write what has been gathered, if anything has."""
         with self._lock:
-            if self._since is None:
-                return
-            seconds, self._since = self._monotonic() - self._since, None
+            not_started, self._not_started = self._not_started, None
+            since, self._since = self._since, None
             told = [_line(instrument, dict(labels), series) for (instrument, labels), series in self._series.items()]
             self._series = {
                 key: _Series(level=series.level, max=series.level)
                 for key, series in self._series.items()
                 if key[0].kind is Kind.LEVEL and series.level
             }
-        log.event("metrics.told", seconds=round(seconds, 1), series=told)
+        if not_started is not None:
+            log.error("telemetry.notStarted", errorType=not_started)
+        if since is not None:
+            log.event("metrics.told", seconds=round(self._monotonic() - since, 1), series=told)
 
 
 def _line(instrument: Instrument, labels: dict[str, str], series: _Series) -> dict[str, log.Value]:

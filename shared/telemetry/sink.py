@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from shared.telemetry.instruments import Instrument
@@ -29,6 +29,9 @@ class Sink(Protocol):
     def span(self, doing: str, method: str, url: str, /) -> AbstractContextManager[Span | None]:
         """Show a call, named ``doing``, in the trace; None where calls are only counted."""
 
+    def tell(self) -> None:
+        """A run is about to end: write what only a run can write."""
+
 
 class Nowhere:
     """Forgets everything: for tests, and before the app has started."""
@@ -38,6 +41,9 @@ class Nowhere:
 
     def span(self, _doing: str, _method: str, _url: str, /) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def tell(self) -> None:
+        pass
 
 
 _sink: Sink = Nowhere()
@@ -62,3 +68,12 @@ def count(instrument: Instrument, amount: int = 1, **labels: str) -> None:
 def measure(instrument: Instrument, value: float, **labels: str) -> None:
     """Put ``value``, in the instrument's unit, into its distribution."""
     _sink.record(instrument, value, labels)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Do what is inside, which is all of a run, and write its figures before it ends."""
+    try:
+        yield
+    finally:
+        _sink.tell()

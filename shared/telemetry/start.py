@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from shared import log
 from shared.settings import Settings
 from shared.telemetry.log_lines import LogLines
 from shared.telemetry.sink import use
@@ -11,7 +10,8 @@ from shared.telemetry.sink import use
 def start(settings: Settings) -> None:
     """Send figures into the log, or to Azure Monitor where the settings want that.
 
-    If that cannot be set up the log says so, and has the figures: no export fails because of its telemetry.
+    If that cannot be set up the log says so at the end of the first run, and has the figures: no export fails because
+    of its telemetry.
     """
     if settings.open_telemetry and settings.application_insights is not None:
         try:
@@ -19,7 +19,6 @@ def start(settings: Settings) -> None:
 
             use(azure_monitor(settings.application_insights, settings.site_name))
         except Exception as error:  # noqa: BLE001 - whatever is wrong there, exports are to run
-            log.error("telemetry.notStarted", errorType=type(error).__name__)
-        else:
-            return
-    use(LogLines())
+            use(LogLines(not_started=type(error).__name__))
+    else:
+        use(LogLines())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,10 @@ class Outcome:
     error: str | None
     reply: Mapping[str, Any] | None
     outputs: Mapping[str, Any]
+    kept: Sequence[str] = ()
+    """Lines of the app's log that the host would keep."""
+    lost: Sequence[str] = ()
+    """Those that it would throw away since the run before: they belong to no run that is under way."""
 
     def json(self) -> Any:
         """The body of an HTTP reply."""
@@ -45,11 +50,16 @@ class AppRefused(Exception):
 
 
 class Worker:
-    """An app in Microsoft's worker library. `functions`: the bindings of each function as the host sees them."""
+    """An app in Microsoft's worker library. `functions`: the bindings of each function as the host sees them.
+
+    `kept` and `lost`: lines of the app's log in all runs so far (see `Outcome`).
+    """
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self._process = process
         self._errors = errors
+        self.kept: list[str] = []
+        self.lost: list[str] = []
         loaded = self._answer()
         if loaded["loadError"]:
             raise AppRefused(loaded["loadError"])
@@ -65,7 +75,10 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"function": function, "trigger": trigger}) + "\n")
         self._process.stdin.flush()
-        return Outcome(**self._answer())
+        outcome = Outcome(**self._answer())
+        self.kept += outcome.kept
+        self.lost += outcome.lost
+        return outcome
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -115,6 +128,34 @@ def start_worker(app_dir: Path, env: Mapping[str, str]) -> Iterator[Worker]:
             process.stdin.close()  # it ends then
 
 
+class _Log(logging.Handler):
+    """Tells lines that the host keeps from those that it throws away, by what Microsoft's worker sends with each.
+
+    The worker names the run by the library's context variable, or by what a function has put into the thread's own
+    storage. The host knows the runs under way and drops a line that names none of them (GrpcWorkerChannel.Log).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: str | None = None
+        self.kept: list[str] = []
+        self.lost: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from azure_functions_runtime import invocation_id_cv
+        from azure_functions_runtime.bindings.context import _invocation_id_local
+
+        run = invocation_id_cv.get() or getattr(_invocation_id_local, "invocation_id", None)
+        lines = self.kept if run is not None and run == self.running else self.lost
+        lines.append(self.format(record))
+
+    def take(self) -> dict[str, list[str]]:
+        """The lines since the last time."""
+        taken = {"kept": self.kept, "lost": self.lost}
+        self.kept, self.lost = [], []
+        return taken
+
+
 class _Message:
     """Stands in for any protobuf message that the library builds: keeps the fields that it is given."""
 
@@ -158,6 +199,9 @@ async def _serve(app_dir: str, answers: IO[str]) -> None:
         answers.write(json.dumps(document) + "\n")
         answers.flush()
 
+    log = _Log()
+    logging.getLogger("segments_to_mailchimp").addHandler(log)
+    logging.getLogger().setLevel(logging.INFO)  # as the worker does
     runtime.start_threadpool_executor()
     request = SimpleNamespace(
         request=SimpleNamespace(
@@ -178,15 +222,18 @@ async def _serve(app_dir: str, answers: IO[str]) -> None:
         name = call["function"]
         parameter = next(one["name"] for one in functions[name] if one["type"].endswith("Trigger"))
         value, trigger_metadata = _datums(call["trigger"])
+        log.running = str(uuid.uuid4())
         succeeded, reply, outputs, error, _ = await invocation_request_native(
-            str(uuid.uuid4()), ids[name], [(parameter, value)], trigger_metadata
+            log.running, ids[name], [(parameter, value)], trigger_metadata
         )
+        log.running = None
         answer(
             {
                 "succeeded": succeeded,
                 "error": error,
                 "reply": _reply(reply),
                 "outputs": {name: datum.python_value for name, datum in outputs},
+                **log.take(),
             }
         )
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import azure.functions as func
 from azure.storage.blob import BlobServiceClient
 
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from shared.storage.names import AUDIT_CONTAINER, CONTAINERS
+from tests.adapter import Adapter, Reply
 from tests.integration.engine import Engine
 
 GIVEN_ID: Final = "11111111-1111-1111-1111-111111111111"
@@ -26,16 +26,8 @@ _ROLE_TYPE = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; ``headers`` by lower-case name."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+class Answer(Reply):
+    """What came back."""
 
     @property
     def code(self) -> str:
@@ -108,8 +100,8 @@ class App:
     export_id: str = ""
 
     def __post_init__(self) -> None:
-        self._adapter = func.AsgiMiddleware(self.engine.product.api)  # type: ignore[no-untyped-call]
         self._runner = asyncio.Runner()
+        self._adapter = Adapter(self.engine.product.api, Answer, self._runner.run)
 
     def close(self) -> None:
         self._runner.close()
@@ -117,17 +109,8 @@ class App:
     # -- calling -------------------------------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        raw = b"" if body is None else json.dumps(body).encode()
-        kind = {"Content-Type": "application/json"} if raw else {}
-        request = func.HttpRequest(
-            method=method.upper(),
-            url=f"https://app.example{path}",
-            headers={"Host": "app.example", **kind, **(headers or {})},
-            body=raw,
-        )
-        reply: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        found = {name.lower(): value for name, value in reply.headers.items()}
-        return Answer(reply.status_code, found, reply.get_body())
+        sent = {"Host": "app.example", **(headers or {})}
+        return self._adapter.call(method.upper(), f"https://app.example{path}", sent, body)
 
     def administer(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.call(method, path, body, signed_in("Administrator"))

@@ -239,7 +239,7 @@ class _ToThisMachine(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-class Transport(RequestsTransport):  # type: ignore[misc]
+class Transport(RequestsTransport):  # type: ignore[misc]  # the library resolves the name at run time
     """The client library's transport to the stand-in. It notes in ``slept`` how long it would have waited."""
 
     def __init__(self, vault: Vault, read_timeout_s: float = 10) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 from azure.storage.blob import ContainerClient
 
 from shared.segments import PinnedSegment, SegmentCatalog, SegmentSummary

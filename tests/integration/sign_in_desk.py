@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import azure.functions as func
 import requests
 
 from dev.sandbox.control import CLIENT_ID, CLIENT_SECRET, SandboxControl
@@ -21,6 +20,8 @@ from shared.bootstrap import Product, Surroundings, bootstrap
 from shared.destinations.authorization import CALLBACK_PATH
 from shared.people import Person
 from shared.settings import read_settings
+from tests import adapter
+from tests.adapter import Adapter
 from tests.integration.engine import Engine
 
 ADA = Person(id="aaaaaaaa-0000-0000-0000-000000000001", name="ada@contoso.example")
@@ -45,16 +46,8 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of the app; ``headers`` by lower-case name."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+class Reply(adapter.Reply):
+    """An answer of the app, which may be a page."""
 
     @property
     def text(self) -> str:
@@ -98,7 +91,10 @@ class Desk:
     sandbox: SandboxControl
     connection_string: str
     clock: Clock
-    _adapter: Any = field(init=False, default=None)
+
+    @cached_property
+    def _adapter(self) -> Adapter[Reply]:
+        return Adapter(self.product.api, Reply)
 
     @property
     def engine(self) -> Engine:
@@ -115,22 +111,10 @@ class Desk:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """``path`` with its query. ``who`` is None for somebody who is not signed in."""
-        if self._adapter is None:
-            self._adapter = func.AsgiMiddleware(self.product.api)  # type: ignore[no-untyped-call]
         sent = {"Host": "127.0.0.1:7071", **(headers or {})}
         if who is not None:
             sent["X-MS-CLIENT-PRINCIPAL"] = principal(who, roles)
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-        request = func.HttpRequest(
-            method=method,
-            url=f"{self.product.settings.public_url}{path}",
-            headers=sent,
-            body=b"" if body is None else json.dumps(body).encode(),
-        )
-        answer: func.HttpResponse = asyncio.run(self._adapter.handle_async(request))
-        found = {name.lower(): value for name, value in answer.headers.items()}
-        return Reply(answer.status_code, found, answer.get_body())
+        return self._adapter.call(method, f"{self.product.settings.public_url}{path}", sent, body)
 
     # -- short cuts ----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from azure.storage.blob import BlobServiceClient
 
@@ -55,7 +56,7 @@ def set_up(stack: Stack) -> str:
     return path
 
 
-def export(stack: Stack, path: str) -> dict[str, object]:
+def export(stack: Stack, path: str) -> dict[str, Any]:
     return stack.wait(stack.ask("POST", f"{path}/exports")["id"])
 
 
@@ -82,6 +83,6 @@ def test_a_restored_state_goes_on_once_somebody_signs_in_again(azurite: Azurite)
 
         # The secret store was not restored: the export fails at once and says what to do.
         refused = export(new, path)
-        assert (refused["status"], refused["problem"]["code"]) == ("Failed", "signInRefused")  # type: ignore[index]
+        assert (refused["status"], refused["problem"]["code"]) == ("Failed", "signInRefused")
         new.ask("PUT", f"{path}/api-key", json={"apiKey": API_KEY})
         assert export(new, path)["status"] == "Successful"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import azure.functions as func
 import pytest
 
 from shared.audit.model import AuditRecord
@@ -19,6 +17,7 @@ from shared.exports.model import Problem, Status
 from shared.people import SCHEDULE
 from shared.storage import names
 from shared.storage.documents import Documents
+from tests.adapter import Adapter, Reply
 from tests.integration.engine import TESTER, Engine, people
 from tests.integration.test_export_crashes import WriteFaults
 
@@ -29,8 +28,8 @@ class Api:
     """Calls the API as the Functions host does."""
 
     def __init__(self, engine: Engine) -> None:
-        self._adapter = func.AsgiMiddleware(engine.product.api)  # type: ignore[no-untyped-call]
         self._runner = asyncio.Runner()
+        self._adapter = Adapter(engine.product.api, Reply, self._runner.run)
 
     def close(self) -> None:
         self._runner.close()
@@ -40,10 +39,9 @@ class Api:
         address = path if path.startswith("http") else f"http://127.0.0.1:7071/api{path}"
         if query:
             address += f"?{urlencode(query, doseq=True)}"
-        request = func.HttpRequest(method="GET", url=address, headers={"Host": "127.0.0.1:7071"}, body=b"")
-        answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        assert answer.status_code == expect, answer.get_body()
-        return json.loads(answer.get_body())
+        reply = self._adapter.call("GET", address, {"Host": "127.0.0.1:7071"})
+        assert reply.status == expect, reply.body
+        return reply.json
 
     def ids(self, **query: Any) -> list[str]:
         """The IDs of all pages."""
@@ -242,10 +240,10 @@ def test_a_skipped_run_that_a_fault_interrupts_anywhere_is_recorded_once(engine:
 def test_what_a_crash_leaves_out_of_a_skipped_run_is_made_up_for_by_the_sweeper(engine: Engine) -> None:
     engine.destination(["Readers"])
     audit = engine.product._audit_documents
-    create, audit.create = audit.create, partial(_crash, audit)  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        skip(engine, "k1")
-    audit.create = create  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(audit, "create", partial(_crash, audit))
+        with pytest.raises(KeyboardInterrupt):
+            skip(engine, "k1")
     (export,) = engine.product.exports.list()
     assert (export.status, audit_of(engine, export.id)) == (Status.SKIPPED, [])
     engine.product.sweeper.sweep()

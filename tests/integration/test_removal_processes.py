@@ -8,19 +8,25 @@ from typing import Any
 
 import pytest
 
+from dev.sandbox.control import API_KEY
 from dev.stack import Stack
+from tests.integration.hosts_support import (
+    COLUMNS,
+    addresses,
+    rows,
+    set_up,
+    start,
+    start_hosts,
+    sweep,
+    wait_until_ended,
+)
 from tests.integration.removal_support import everything, left_behind
-from tests.integration.test_processes import COLUMNS, KEY, addresses, rows, set_up, start, sweep, wait_until_ended
 from tests.support import StorageAccount, wait_for
 
 
 @pytest.fixture
 def stack(storage_account: StorageAccount) -> Iterator[Stack]:
-    """Two hosts that share one storage account, and a sandbox of their own."""
-    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
-    with Stack(
-        hosts=2, storage=storage_account.connection_string, settings=settings, name=storage_account.name
-    ) as running:
+    with start_hosts(storage_account) as running:
         yield running
 
 
@@ -71,7 +77,7 @@ def test_removing_while_sending_leaves_history_and_audit_and_nothing_else(stack:
     assert left_behind(before, after) == []
     for name in after.keys() - before.keys():
         assert b"@mail.example" not in after[name], f"{name} holds an address"
-        assert KEY.encode() not in after[name]
+        assert API_KEY.encode() not in after[name]
     assert not before.keys() - after.keys(), "nothing of the other destination is missing"
     assert wait_until_ended(stack, start(stack, other))["status"] == "Successful"
 

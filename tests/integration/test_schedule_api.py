@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import azure.functions as func
 import pytest
 
 from shared.audit.model import AuditRecord
@@ -17,6 +15,7 @@ from shared.settings import read_settings
 from shared.storage.clients import blob_service
 from shared.storage.documents import Documents
 from shared.storage.names import AUDIT_CONTAINER
+from tests.adapter import Adapter
 from tests.support import StorageAccount
 from tests.unit.api_caller import Reply, signed_in
 from tests.unit.schedule_fakes import NOW, SIX, Clock, own
@@ -38,25 +37,15 @@ class Caller:
         self.settings = read_settings({"AzureWebJobsStorage": account.connection_string, **settings})
         self.product: Product = bootstrap(self.settings, Surroundings(now=self.clock))
         self.product.ensure_storage()
-        self._adapter = func.AsgiMiddleware(self.product.api)  # type: ignore[no-untyped-call]
         self._runner = asyncio.Runner()
+        self._adapter = Adapter(self.product.api, Reply, self._runner.run)
 
     def close(self) -> None:
         self._runner.close()
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         sent = {"Host": "127.0.0.1:7071", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-        request = func.HttpRequest(
-            method=method,
-            url=f"{self.settings.public_url}{path}",
-            headers=sent,
-            body=json.dumps(body).encode() if body is not None else b"",
-        )
-        answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        found = {name.lower(): value for name, value in answer.headers.items()}
-        return Reply(answer.status_code, found, answer.get_body())
+        return self._adapter.call(method, f"{self.settings.public_url}{path}", sent, body)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         reply = self.call(method, path, body)

@@ -12,29 +12,21 @@ from typing import Any
 import pytest
 import requests
 
-from dev.sandbox.control import AUDIENCE_ID
 from dev.stack import Stack
 from shared.settings import StorageConnection
 from shared.storage import names
 from shared.storage.clients import blob_service
 from shared.storage.documents import Documents
+from tests.integration.hosts_support import COLUMNS, rows, set_up, start_hosts
 from tests.support import StorageAccount, wait_for
 
-KEY = "sandbox-key-us1"
-COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
 DAILY = {"isActive": True, "timeZone": "Turkey Standard Time", "times": ["06:00"]}
 
 
 @pytest.fixture
 def stack(storage_account: StorageAccount, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Two hosts, or as many as the test asks for, with two segments."""
-    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
-    with Stack(
-        hosts=getattr(request, "param", 2),
-        storage=storage_account.connection_string,
-        settings=settings,
-        name=storage_account.name,
-    ) as running:
+    with start_hosts(storage_account, getattr(request, "param", 2)) as running:
         running.upload_segments({"Readers": rows(600), "Buyers": rows(600, start=600)}, columns=COLUMNS)
         yield running
 
@@ -45,27 +37,17 @@ def documents(stack: Stack) -> Documents:
     return Documents(service.get_container_client(names.STATE_CONTAINER))
 
 
-def rows(count: int, *, start: int = 0) -> list[tuple[str, str, str, str]]:
-    return [(f"{n:032x}", f"person{n}@mail.example", "Ayşe", "Нұрланова") for n in range(start, start + count)]
-
-
 def create(stack: Stack, name: str, **configuration: Any) -> str:
+    """A destination that is not ready; returns its ID."""
     made = stack.ask("POST", "/api/destinations", json={"displayName": name, "consent": {"agreed": True}})
     if configuration:
         stack.ask("PATCH", f"/api/destinations/{made['id']}", json=configuration)
     return str(made["id"])
 
 
-def set_up(stack: Stack, segment: str, name: str, **configuration: Any) -> str:
-    """A destination that is ready, made through the HTTP API; returns its ID."""
-    id_ = create(stack, name)
-    path = f"/api/destinations/{id_}"
-    stack.ask("PUT", f"{path}/api-key", json={"apiKey": KEY})
-    stack.ask("PUT", f"{path}/export-user")
-    matching = {"email": "EMail", "firstName": "FirstName", "lastName": "LastName"}
-    chosen = {"audienceId": AUDIENCE_ID, "dataMatching": matching, "segments": [segment]}
-    assert stack.ask("PATCH", path, json={**chosen, **configuration})["missingSteps"] == []
-    return id_
+def ready(stack: Stack, segment: str, name: str, **configuration: Any) -> str:
+    """A destination that is ready; returns its ID."""
+    return set_up(stack, segment, name=name, **configuration).rpartition("/")[2]
 
 
 def let_it_be_set_for_days(documents: Documents) -> None:
@@ -94,7 +76,11 @@ def fire_and_wait(stack: Stack, *hosts: int) -> None:
     with ThreadPoolExecutor(len(hosts)) as pool:
         list(pool.map(lambda host: fire(stack, host), hosts))
     for host, count in Counter(hosts).items():
-        wait_for(lambda host=host, count=count: runs_of_timer(stack, host) >= before[host] + count, "the timer", 60)  # type: ignore[misc]
+        wait_for_runs(stack, host, before[host] + count)
+
+
+def wait_for_runs(stack: Stack, host: int, count: int) -> None:
+    wait_for(lambda: runs_of_timer(stack, host) >= count, "the timer", 60)
 
 
 def runs_of_timer(stack: Stack, host: int) -> int:
@@ -111,8 +97,8 @@ def scheduled(stack: Stack, host: int = 0) -> list[Mapping[str, Any]]:
 
 
 def test_the_timers_of_two_hosts_start_each_due_export_once(stack: Stack, documents: Documents) -> None:
-    newsletter = set_up(stack, "Readers", "Newsletter")
-    shop = set_up(
+    newsletter = ready(stack, "Readers", "Newsletter")
+    shop = ready(
         stack, "Buyers", "Shop", schedule={"mode": "ownSchedule", "rule": {"times": ["07:00"], "timeZone": "UTC"}}
     )
     not_ready = create(stack, "Not ready")
@@ -143,7 +129,7 @@ def test_the_timers_of_two_hosts_start_each_due_export_once(stack: Stack, docume
 def test_a_host_that_is_killed_while_it_starts_exports_loses_none_and_doubles_none(
     stack: Stack, documents: Documents
 ) -> None:
-    model = json.loads(stack.state(names.destination(set_up(stack, "Readers", "Newsletter"))))
+    model = json.loads(stack.state(names.destination(ready(stack, "Readers", "Newsletter"))))
     ids = [model["id"], *(f"copy-{number:02}" for number in range(19))]
     for id_ in ids[1:]:
         copy = {**model, "id": id_, "displayName": id_, "segments": []}  # not ready: recorded as skipped

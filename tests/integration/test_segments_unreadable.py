@@ -6,7 +6,7 @@ import gzip
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 import pytest
 from azure.core.exceptions import ServiceRequestError
 from azure.storage.blob import ContainerClient

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import azure.functions as func
 from fastapi import FastAPI
 
 from shared.api.app import create_app
 from shared.api.services import Services
 from shared.schedule.service import ScheduleService
 from shared.settings import Settings, read_settings
+from tests import adapter
+from tests.adapter import Adapter
 from tests.openapi import Documentation
 from tests.unit.setup_fakes import FakeIds, Setup
 
@@ -30,16 +31,8 @@ DEPLOYED = LOCAL | {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer; ``headers`` by lower-case name."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+class Reply(adapter.Reply):
+    """An answer of the API."""
 
     @property
     def error(self) -> dict[str, Any]:
@@ -81,8 +74,8 @@ class Api:
                 new_request_id=FakeIds("request"),
             )
         )
-        self._adapter = func.AsgiMiddleware(self.app)  # type: ignore[no-untyped-call]
         self._runner = asyncio.Runner()
+        self._adapter = Adapter(self.app, Reply, self._runner.run)
 
     def _readiness(self, name: str) -> Any:
         return lambda: self.readiness[name]
@@ -97,21 +90,11 @@ class Api:
         body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
-        raw: bytes | None = None,
+        raw: bytes = b"",
     ) -> Reply:
         """``body`` is sent as JSON, ``raw`` as it is. Host is this machine unless ``headers`` say otherwise."""
-        sent = {"Host": "127.0.0.1:7071"}
-        if body is not None:
-            raw = json.dumps(body).encode()
-            sent["Content-Type"] = "application/json"
-        sent |= headers or {}
-        request = func.HttpRequest(
-            method=method, url=f"{self.settings.public_url}{path}", headers=sent, body=raw if raw is not None else b""
-        )
-        answer: func.HttpResponse = self._runner.run(self._adapter.handle_async(request))
-        reply = Reply(
-            answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.get_body()
-        )
+        sent = {"Host": "127.0.0.1:7071", **(headers or {})}
+        reply = self._adapter.call(method, f"{self.settings.public_url}{path}", sent, body, raw)
         faults = documentation().faults_of(method, path, reply.status, reply.headers, reply.body)
         assert not faults, f"{method} {path}: {'; '.join(faults)}"
         return reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from shared.audit.log import AuditLog
 from shared.audit.model import AuditRecord
@@ -28,6 +28,13 @@ from tests.unit.fake_documents import FakeDocuments
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ADA = Person(id="0001", name="ada@contoso.example")
 NOT_READY = Problem(code="destinationNotReady", message="The destination is not ready.")
+
+
+class NoSignals:
+    """Takes every message and sends none."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments, **_named: None
 
 
 class NotedSignals:

@@ -269,9 +269,9 @@ def interrupted_removal(setup: Setup) -> str:
     def break_down(destination_id: str, reason: str, code: str = "") -> None:
         raise ServiceRequestError("storage is down")
 
-    working, setup.exports.stop_for_destination = setup.exports.stop_for_destination, break_down  # type: ignore[method-assign]
-    assert setup.removals.remove(stored.destination.id, ADA) is not None
-    setup.exports.stop_for_destination = working  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(setup.exports, "stop_for_destination", break_down)
+        assert setup.removals.remove(stored.destination.id, ADA) is not None
     return stored.destination.id
 
 

@@ -23,6 +23,7 @@ from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.view import view_of
 from shared.storage.leases import Leases
+from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -35,13 +36,6 @@ class FreeLeases:
     @contextmanager
     def take(self, _name: str, *, create: bool = True) -> Iterator[object]:
         yield self
-
-
-class NoSignals:
-    """Takes every message and sends none."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture
@@ -116,6 +110,16 @@ def test_an_export_that_was_given_up_tells_it_too(finisher: Finisher, caplog: py
         finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
     line = ended(caplog)
     assert (line["status"], line["problem"]) == ("Failed", "internalError")
+
+
+def test_an_export_whose_clean_up_failed_again_and_again_tells_its_end_once(
+    store: ExportStore, finisher: Finisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail("e1", Problem(code="audienceNotFound", message="The audience is gone."))
+    with caplog.at_level(logging.INFO):
+        finisher.finish(ExportMessage(export_id="e1"))
+        finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
+    assert ended(caplog)["problem"] == "audienceNotFound"
 
 
 def test_the_line_holds_no_text_that_somebody_wrote(

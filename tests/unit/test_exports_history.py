@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -30,14 +31,14 @@ def ids(exports: ExportsInMemory, wanted: ExportFilter | None = None, top: int =
 
 
 class Cost:
-    """Counts what is asked of the documents."""
+    """Counts what is asked of the documents, until ``patched`` is undone."""
 
-    def __init__(self, exports: ExportsInMemory) -> None:
-        self.documents = exports.documents
+    def __init__(self, exports: ExportsInMemory, patched: pytest.MonkeyPatch) -> None:
         self.read: Counter[str] = Counter()
         self.listed = 0
-        exports.documents.read, self._read = self._counted_read, exports.documents.read  # type: ignore[method-assign]
-        exports.documents.list, self._list = self._counted_list, exports.documents.list  # type: ignore[method-assign]
+        self._read, self._list = exports.documents.read, exports.documents.list
+        patched.setattr(exports.documents, "read", self._counted_read)
+        patched.setattr(exports.documents, "list", self._counted_list)
 
     def _counted_read(self, name: str) -> Document | None:
         self.read[name] += 1
@@ -93,7 +94,7 @@ def test_every_filter_and_every_pair_of_them_finds_what_fits(exports: ExportsInM
         assert export is not None
         stored[export_id] = export
     from_, to = NOW - timedelta(days=40), NOW - timedelta(days=9)
-    tests: dict[str, tuple[object, Callable[[Export], bool]]] = {
+    tests: dict[str, tuple[Any, Callable[[Export], bool]]] = {
         "destination_id": ("d2", lambda export: export.destination_id == "d2"),
         "statuses": (
             frozenset({Status.FAILED, Status.WAITING}),
@@ -105,7 +106,7 @@ def test_every_filter_and_every_pair_of_them_finds_what_fits(exports: ExportsInM
     }
     for one, (value, fits) in tests.items():
         for other, (other_value, other_fits) in tests.items():
-            wanted = ExportFilter(**{one: value, other: other_value})  # type: ignore[arg-type]
+            wanted = ExportFilter(**{one: value, other: other_value})
             expected = sorted((e.id for e in stored.values() if fits(e) and other_fits(e)), reverse=True)
             assert expected, "the example is too small"
             assert ids(exports, wanted, top=9) == expected, (one, other)
@@ -145,11 +146,13 @@ def test_an_export_that_goes_while_a_page_is_made_leaves_no_gap(exports: Exports
     ]
 
 
-def test_a_refused_start_leaves_nothing_in_the_history(exports: ExportsInMemory) -> None:
+def test_a_refused_start_leaves_nothing_in_the_history(
+    exports: ExportsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     destination = ready_destination()
     running = exports.service.start(destination, trigger="onDemand", requested_by=ADA)
-    exports.store.claim = lambda *_: running.id  # type: ignore[method-assign]
-    exports.store.running = lambda *_: None  # type: ignore[method-assign]
+    monkeypatch.setattr(exports.store, "claim", lambda *_: running.id)
+    monkeypatch.setattr(exports.store, "running", lambda *_: None)
     with pytest.raises(Exception, match="still running"):
         exports.service.start(destination, trigger="onDemand", requested_by=ADA)
     assert ids(exports) == ids(exports, ExportFilter(destination_id="d1")) == [running.id]
@@ -183,13 +186,10 @@ def ten_thousand() -> ExportsInMemory:
     ],
 )
 def test_of_ten_thousand_only_those_of_the_page_are_opened_and_few_are_listed(
-    ten_thousand: ExportsInMemory, wanted: ExportFilter, found: int, listed: int
+    ten_thousand: ExportsInMemory, wanted: ExportFilter, found: int, listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cost = Cost(ten_thousand)
-    try:
-        assert len(ten_thousand.service.list(wanted, top=max(found, 50))) == found
-    finally:
-        ten_thousand.documents.read, ten_thousand.documents.list = cost._read, cost._list  # type: ignore[method-assign]
+    cost = Cost(ten_thousand, monkeypatch)
+    assert len(ten_thousand.service.list(wanted, top=max(found, 50))) == found
     assert cost.read.total() == found
     assert cost.listed <= listed
 

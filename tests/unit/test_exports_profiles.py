@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,7 +20,7 @@ from shared.exports.merge_values import MergeValue, merge_value
 from shared.exports.profiles import Counts, Profiles
 from shared.exports.refusal_table import Refusal, RefusalTable
 from shared.segments.formats import PinnedSegment
-from shared.segments.reader import LoadedFile, LoadedSegment
+from shared.segments.reader import LoadedFile, LoadedSegment, SegmentReader
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 END = NOW + timedelta(days=90)
@@ -28,7 +29,7 @@ Row = tuple[str | None, str | None]
 """Address and points."""
 
 
-class RowsReader:
+class RowsReader(SegmentReader):
     """Stands in for SegmentReader: puts given rows into the table, in their order."""
 
     def __init__(self, segments: Sequence[Sequence[Row]]) -> None:
@@ -44,7 +45,7 @@ class RowsReader:
         segment_number: int,
         first_file_number: int,
         work_dir: Path,
-        check: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
     ) -> LoadedSegment:
         rows = self._segments[segment_number]
         connection.execute(
@@ -61,7 +62,7 @@ class RowsReader:
 @dataclass
 class Prepared:
     counts: Counts
-    members: list[dict[str, object]]
+    members: list[dict[str, Any]]
 
 
 def refused_before(folder: Path, addresses: Sequence[str], until: datetime = END) -> Path:
@@ -88,7 +89,7 @@ def prepare(
             reader = RowsReader(segments)
             for name in names:
                 source = PinnedSegment(name=name, kind="csv", files=())
-                profiles.load(reader, source, ["Email", "Points"], lambda: None)  # type: ignore[arg-type]
+                profiles.load(reader, source, ["Email", "Points"], lambda: None)
             profiles.match()
             profiles.check_values(values)
             profiles.suppress(archived, refused_before(Path(folder), refused), at)
@@ -156,7 +157,7 @@ def test_every_row_ends_in_exactly_one_column(segments: list[list[Row]]) -> None
     assert counted.members == books["members"] == len(prepared.members)
     for count in prepared.counts.segments:
         assert count.rows == count.invalid + count.duplicates + count.merged + count.members
-    assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(members.values())  # type: ignore[call-overload]
+    assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(members.values())
 
 
 @settings(max_examples=25, deadline=None)
@@ -183,7 +184,7 @@ def test_whoever_is_suppressed_is_a_member_and_is_sent_in_no_body(
     }
     assert counts.left_out_until == (END if as_refused else None)
     left = {key: member for key, member in members.items() if key not in as_archived | as_refused}
-    assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(left.values())  # type: ignore[call-overload]
+    assert [(m["email_address"], set(m["tags"])) for m in prepared.members] == list(left.values())
     tagged = [sum(f"S{number}" in tags for _, tags in left.values()) for number in range(len(segments))]
     assert [count.tagged for count in counts.segments] == tagged
 

@@ -104,29 +104,33 @@ def test_a_run_that_was_skipped_is_not_started_under_the_same_key_nor_the_other_
     assert list(exports.store.active()) == []
 
 
-def test_a_start_that_lost_to_a_skip_under_the_same_key_starts_nothing(exports: ExportsInMemory) -> None:
+def test_a_start_that_lost_to_a_skip_under_the_same_key_starts_nothing(
+    exports: ExportsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create = exports.store.create
 
     def create_later(export: Export) -> bool:
-        exports.store.create = create  # type: ignore[method-assign]
+        monkeypatch.undo()
         skip(exports)
         return create(export)
 
-    exports.store.create = create_later  # type: ignore[method-assign]
+    monkeypatch.setattr(exports.store, "create", create_later)
     assert start(exports, key=KEY).status is Status.SKIPPED
     assert exports.signals.sent == []
     assert [record.action for record in exports.audit_records()] == ["export.skipped"]
 
 
-def test_a_skip_that_lost_to_a_start_under_the_same_key_leaves_it_alone(exports: ExportsInMemory) -> None:
+def test_a_skip_that_lost_to_a_start_under_the_same_key_leaves_it_alone(
+    exports: ExportsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create = exports.store.create
 
     def create_later(export: Export) -> bool:
-        exports.store.create = create  # type: ignore[method-assign]
+        monkeypatch.undo()
         start(exports, key=KEY)
         return create(export)
 
-    exports.store.create = create_later  # type: ignore[method-assign]
+    monkeypatch.setattr(exports.store, "create", create_later)
     view = skip(exports)
     assert view.status is Status.QUEUED
     assert exports.documents.exists(names.active(view.id))

@@ -11,6 +11,8 @@ from typing import Any, cast, get_args
 import pytest
 
 from shared import telemetry
+from shared.audit.log import AuditLog
+from shared.destinations.store import DestinationStore
 from shared.exports.model import Export, Problem, Status, Stop, Tally
 from shared.exports.pace import Paces
 from shared.exports.problems import UNAVAILABLE, unavailable
@@ -23,6 +25,7 @@ from shared.exports.waiting import WaitView, end_long_wait
 from shared.mailchimp.errors import UnavailableReason
 from shared.telemetry.instruments import Instrument
 from shared.telemetry.sink import Nowhere
+from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
@@ -37,13 +40,6 @@ class Clock:
 
     def go_on(self, **time: float) -> None:
         self.now += timedelta(**time)
-
-
-class NoSignals:
-    """Takes every message and sends none."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_arguments, **_named: None
 
 
 @pytest.fixture
@@ -153,8 +149,14 @@ def test_the_sweep_says_how_long_an_export_has_been_waiting(
 def sweep_once(store: ExportStore, clock: Clock) -> None:
     paces = Paces(store.documents, clock, most_lanes=8)
     refusals = cast("Refusals", None)  # a sweep forgets nobody
+    audit = AuditLog(FakeDocuments().as_documents())
     tools = SweepTools(
-        store=store, signals=cast("Signals", NoSignals()), paces=paces, refusals=lambda: refusals, now=clock
+        store=store,
+        destinations=DestinationStore(store.documents, audit, clock, lambda: "0f"),
+        signals=cast("Signals", NoSignals()),
+        paces=paces,
+        refusals=lambda: refusals,
+        now=clock,
     )
     Sweeper(tools, max_connections=8, max_wait=timedelta(hours=24), retention=timedelta(days=30)).sweep()
 

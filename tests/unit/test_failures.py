@@ -12,7 +12,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.exports.messages import ExportMessage, MessageInvalid, read_message
 from shared.exports.model import BatchResult
-from shared.failures import RunFailed, failing_quietly, types_of
+from shared.failures import RunFailed, do_each, failing_quietly, types_of
 
 TEXT = "grace@contoso.example"
 
@@ -67,3 +67,15 @@ def test_a_document_that_cannot_be_read_is_not_repeated() -> None:
     with pytest.raises(ValueError, match="BatchResult") as caught:
         BatchResult.from_bytes(json.dumps(document).encode())
     assert TEXT not in str(caught.value)
+
+
+def test_a_step_that_fails_does_not_hold_up_the_others_and_each_failure_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done: list[int] = []
+    steps = (lambda: done.append(1), fail, lambda: done.append(2), lambda: int(TEXT), lambda: done.append(3))
+    with caplog.at_level(logging.ERROR), pytest.raises(RunFailed), failing_quietly():
+        do_each(steps)
+    assert done == [1, 2, 3]
+    told = [json.loads(record.getMessage())["errorType"] for record in caplog.records]
+    assert sorted(told) == ["KeyError < ValueError", "ValueError"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.exports.model import Status
+from shared.telemetry import instruments
 from tests.unit.infra_support import INFRA, MAIN, ROOT, Expression, Value, dig, load
 from tests.unit.log_events import logged_events
 
@@ -103,6 +104,75 @@ def test_a_query_reads_tables_that_the_app_fills(name: str, query: str) -> None:
     lines = [line for line in query.splitlines() if not line.startswith("//")]
     assert lines[0] in {"AppTraces", "AppRequests"}
     assert all(line.startswith("| ") for line in lines[1:])
+
+
+COLUMNS = {
+    "AppTraces": {"TimeGenerated", "Message"},
+    "AppRequests": {"TimeGenerated", "Success", "ResultCode", "ItemCount"},
+}
+"""Columns of Azure Monitor's tables that queries may read (Azure Monitor's reference of tables)."""
+
+KEYWORDS = {
+    *("where", "extend", "project", "summarize", "order", "by", "asc", "desc", "mv", "expand"),
+    *("and", "or", "in", "has", "has_any", "startswith", "between", "true", "false"),
+}
+FUNCTIONS = {
+    *("parse_json", "tostring", "toint", "tolong", "todouble", "todatetime", "round", "coalesce"),
+    *("count", "countif", "sum", "max", "arg_max", "bin"),
+}
+
+
+def names_of(text: str) -> set[str]:
+    """Names in a piece of a query that are no keyword, no function, no part of a column and no length of time."""
+    found = re.findall(r"(?<![\w.])([A-Za-z_]\w*)(?!\w*\()(?=\W|$)", text)
+    called = set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)\(", text))
+    assert called <= FUNCTIONS, called - FUNCTIONS
+    return set(found) - KEYWORDS - called
+
+
+@queries
+def test_a_query_is_whole_and_reads_columns_that_are_there(name: str, query: str) -> None:
+    table, *steps = [line for line in query.splitlines() if not line.startswith("//")]
+    columns = COLUMNS[table]
+    for step in steps:
+        bare, quotes = re.subn(r'"[^"]*"', "''", step)
+        assert '"' not in bare, step
+        assert quotes * 2 == step.count('"')
+        assert (bare.count("("), bare.count("[")) == (bare.count(")"), bare.count("]")), step
+        operator, _, rest = bare.removeprefix("| ").partition(" ")
+        assert operator in {"where", "extend", "project", "summarize", "order", "mv-expand"}, step
+        made = set(re.findall(r"\b(\w+) = ", rest))
+        assert names_of(re.sub(r"\b\w+ = ", "", rest)) <= columns, (step, columns)
+        if operator == "project":
+            columns = made | {one for item in re.split(r",\s*", rest) for one in re.findall(r"^\w+$", item)}
+        elif operator == "summarize":
+            kept = {one for call in re.findall(r"\b(?:arg_max|bin)\(([^)]*)\)", rest) for one in names_of(call)}
+            columns = made | kept
+        else:
+            columns = columns | made
+
+
+@queries
+def test_a_query_over_figures_names_one_that_there_is_and_its_labels(name: str, query: str) -> None:
+    named = set(re.findall(r'Series\.name\) == "([^"]+)"', query))
+    known = {one.name: set(one.labels) for one in instruments.ALL}
+    assert named <= set(known)
+    assert named or "Series" not in query
+    labels = set[str]().union(*(known[one] for one in named))
+    assert set(re.findall(r"\bSeries\.(\w+)", query)) <= {"name", "count", "sum", "max", "last"} | labels
+
+
+def test_the_thresholds_are_those_that_the_mails_and_the_documentation_name() -> None:
+    wanted = {
+        "waiting-too-long": ("for more than an hour", "toint(Fields.seconds) > 3600\n"),
+        "timer-silent": ("No tick of the schedule, or of the sweep", "where Schedule == 0 or Sweep == 0\n"),
+        "runs-failing": ("More than five function runs failed or answered 5xx", "where Failed > 5\n"),
+        "export-failed": ("ended as Failed", 'tostring(Fields.status) == "Failed"\n'),
+    }
+    for name, (words, condition) in wanted.items():
+        rule = rules()[name]
+        assert words in f"{rule['title']} {rule['description']}", name
+        assert condition in alert_query(name), name
 
 
 def test_the_alerts_that_were_promised_exist_and_see_their_events() -> None:

@@ -186,6 +186,7 @@ def test_the_state_container_is_that_of_the_code_and_its_runs_expire() -> None:
     # Later than the app's own expiry, or it takes files from an export that waits for Mailchimp.
     assert storage["expireAfterDays"] == Expression("exportRetentionDays + 7")
     rule = load(INFRA / "modules" / "storage.bicep").resources["expiry"].body
+    assert dig(rule, "properties", "policy", "rules", 0, "enabled") is True
     definition = dig(rule, "properties", "policy", "rules", 0, "definition")
     assert dig(definition, "filters", "prefixMatch") == [Expression("expiringPrefix")]
     age = dig(definition, "actions", "baseBlob", "delete", "daysAfterModificationGreaterThan")
@@ -319,6 +320,46 @@ def test_the_app_runs_on_the_plan_and_the_python_that_the_documentation_promises
     runtime = dig(FUNCTION_APP.resources["app"].body, "properties", "functionAppConfig", "runtime")
     assert runtime == {"name": "python", "version": "3.13"}
     assert "param instanceMemoryMB int = 2048" in load(MAIN).text
+
+
+REFUSED_ON_FLEX = {
+    "ENABLE_ORYX_BUILD",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_WORKER_RUNTIME_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "TZ",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+    "WEBSITE_CONTENTSHARE",
+    "WEBSITE_RUN_FROM_PACKAGE",
+    "WEBSITE_TIME_ZONE",
+    "WEBSITE_VNET_ROUTE_ALL",
+}
+"""App settings that a Flex Consumption app refuses or ignores ("Flex Consumption plan deprecations" at Microsoft)."""
+
+
+def test_nothing_is_set_that_flex_consumption_refuses() -> None:
+    site = FUNCTION_APP.resources["app"].body
+    config = dig(site, "properties", "siteConfig")
+    assert isinstance(config, dict)
+    # Of the site configuration these two are taken. Others (ftpsState, alwaysOn, linuxFxVersion) fail the deployment:
+    # "The following site configuration property (Site.SiteConfig.FtpsState) for Flex Consumption sites is invalid".
+    assert set(config) == {"minTlsVersion", "cors"}
+    assert set(deployed_settings()) & REFUSED_ON_FLEX == set()
+
+
+def test_every_table_that_the_app_fills_is_kept_for_as_long_as_the_administrator_says() -> None:
+    monitoring = load(INFRA / "modules" / "monitoring.bicep")
+    days = Expression("logRetentionDays")
+    assert dig(monitoring.resources["workspace"].body, "properties", "retentionInDays") == days
+    tables = dig(monitoring.resources["tables"].body, "properties")
+    assert (dig(tables, "retentionInDays"), dig(tables, "totalRetentionInDays")) == (days, days)
+    (listed,) = re.findall(r"= \[for table in \[([^\]]+)\]", monitoring.text)
+    queried = set(re.findall(r"\bApp[A-Z]\w+", "".join(path.read_text() for path in (INFRA / "alerts").iterdir())))
+    assert queried == {"AppTraces", "AppRequests"}
+    # The others: what the host tells of failures, and what OPEN_TELEMETRY adds.
+    rest = {"AppExceptions", "AppDependencies", "AppMetrics", "AppPerformanceCounters"}
+    assert set(re.findall(r"'(\w+)'", listed)) == queried | rest
 
 
 def test_roles_of_the_app_registration_are_those_of_the_api() -> None:

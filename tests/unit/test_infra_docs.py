@@ -20,6 +20,9 @@ PAGES = ("deploying.md", "operations.md", "security.md", "cost.md")
 MARKS = ("**[ran]**", "**[parsed]**", "**[unchecked]**")
 
 every_page = pytest.mark.parametrize("page", PAGES)
+every_text = pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 
 
 @cache
@@ -109,17 +112,16 @@ def test_every_threat_has_an_answer_and_a_test() -> None:
         assert re.fullmatch(r"`test_[a-z0-9_]+`(, `test_[a-z0-9_]+`)*", guards.strip()), line
 
 
-@every_page
-def test_every_link_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text_of(page)):
+@every_text
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
         file, _, anchor = target.partition("#")
-        path = DOCS / (file or page)
-        assert path.exists(), target
+        there = path.parent / file if file else path
+        assert there.exists(), target
         if anchor:
-            anchors = {
-                anchor_of(line) for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
-            }
-            anchors |= set(re.findall(r'<a (?:id|name)="([^"]+)"', path.read_text(encoding="utf-8")))
+            text = there.read_text(encoding="utf-8")
+            anchors = {anchor_of(line) for line in text.splitlines() if line.startswith("#")}
+            anchors |= set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
             assert anchor in anchors, target
 
 

@@ -91,7 +91,6 @@ def test_the_app_answers_https_only_and_takes_no_passwords_for_deployment() -> N
     app = dig(only("Microsoft.Web/sites").body, "properties")
     assert dig(app, "httpsOnly") is True
     assert dig(app, "siteConfig", "minTlsVersion") == "1.2"
-    assert dig(app, "siteConfig", "ftpsState") == "Disabled"
     storage = dig(app, "functionAppConfig", "deployment", "storage", "authentication")
     assert dig(storage, "type") == "UserAssignedIdentity"
     passwords = only("Microsoft.Web/sites/basicPublishingCredentialsPolicies")

@@ -97,14 +97,13 @@ def test_a_sign_in_that_succeeds_leaves_no_note(parts: Parts) -> None:
 
 def test_a_secret_that_could_not_be_deleted_is_deleted_by_the_timer(parts: Parts) -> None:
     parts.come_back(parts.begun())
-    delete = parts.secrets.delete
 
     def broken(name: str) -> None:
         raise ServiceRequestError("the vault is down")
 
-    parts.secrets.delete = broken  # type: ignore[method-assign]
-    parts.come_back(parts.begun(), "code-2")
-    parts.secrets.delete = delete  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts.secrets, "delete", broken)
+        parts.come_back(parts.begun(), "code-2")
     assert len(parts.secrets.values) == 2
     a_day_later(parts)
     assert_nothing_left_over(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.mailchimp import ApiKeyMalformed, ApiRootRefused, api_root_for_key, validate_api_root, validate_login_url
+from shared.mailchimp import ApiKeyMalformed, ApiRootRefused, api_root_for_key, validate_api_root
 
 KEY = "0123456789abcdef0123456789abcdef-us19"
 SANDBOX = "http://127.0.0.1:8085"
@@ -119,11 +119,3 @@ def test_a_configured_address_must_be_one(override: str) -> None:
         validate_api_root(override, override)
     with pytest.raises(ApiRootRefused, match="nothing more"):
         api_root_for_key(KEY, override)
-
-
-def test_the_sign_in_is_mailchimps_or_the_configured_one() -> None:
-    assert validate_login_url("https://login.mailchimp.com/") == "https://login.mailchimp.com"
-    assert validate_login_url(SANDBOX, SANDBOX) == SANDBOX
-    for stranger in ("http://login.mailchimp.com", "https://login.mailchimp.com.evil.example", SANDBOX):
-        with pytest.raises(ApiRootRefused):
-            validate_login_url(stranger)

@@ -290,8 +290,10 @@ def test_reset_brings_back_the_start(client: InProcessSandbox) -> None:
     assert client.json("GET", "/3.0/ping")
 
 
-def test_a_failure_inside_the_sandbox_is_answered(client: InProcessSandbox, caplog: pytest.LogCaptureFixture) -> None:
-    client.sandbox.world.accounts = None  # type: ignore[assignment]
+def test_a_failure_inside_the_sandbox_is_answered(
+    client: InProcessSandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(client.sandbox.world, "accounts")
     assert client.reply("GET", "/3.0/ping").status == 500
     assert "sandbox.failed" in caplog.text
 

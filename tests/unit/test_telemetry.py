@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +26,6 @@ from shared.telemetry.sink import Nowhere
 from tests.unit.fake_mailchimp import TOKEN, SocketServer, read_request, reset
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-EARLIER = NOW - timedelta(seconds=40)
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -46,47 +48,44 @@ def noted() -> Iterator[Noted]:
     telemetry.use(before)
 
 
-class Minute:
-    """Holds what is to be done later until the test says that a minute has gone by."""
+class Clock:
+    """Stands still until the test moves it."""
 
     def __init__(self) -> None:
-        self.waiting: list[Callable[[], None]] = []
         self.seconds = 0.0
 
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        assert seconds == 60
-        self.waiting.append(call)
-
-    def goes_by(self) -> None:
-        self.seconds += 60
-        calls, self.waiting = self.waiting, []
-        for call in calls:
-            call()
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @pytest.fixture
-def minute() -> Iterator[Minute]:
-    found = Minute()
-    before = telemetry.use(LogLines(found.later, lambda: found.seconds))
+def clock() -> Iterator[Clock]:
+    found = Clock()
+    before = telemetry.use(LogLines(found))
     yield found
     telemetry.use(before)
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    return [json.loads(record.getMessage()) for record in caplog.records if "metrics.told" in record.getMessage()]
-
-
-def test_a_minute_of_figures_is_one_line_whatever_was_counted(minute: Minute, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
     caplog.set_level(logging.INFO)
-    for number in range(1_000):
-        telemetry.count(telemetry.CALLS, status="200" if number % 10 else "503")
-        telemetry.measure(telemetry.BATCH_DURATION, number / 1000)
-    assert len(minute.waiting) == 1
-    minute.goes_by()
-    (line,) = told(caplog)
+    return lambda: [json.loads(one.getMessage()) for one in caplog.records if "metrics.told" in one.getMessage()]
+
+
+Told = Callable[[], list[dict[str, Any]]]
+
+
+def test_the_figures_of_a_run_are_one_line_whatever_was_counted(clock: Clock, told: Told) -> None:
+    with telemetry.telling():
+        for number in range(1_000):
+            telemetry.count(telemetry.CALLS, status="200" if number % 10 else "503")
+            telemetry.measure(telemetry.BATCH_DURATION, number / 1000)
+        clock.seconds += 40
+        assert told() == []
+    (line,) = told()
     assert line == {
         "event": "metrics.told",
-        "seconds": 60.0,
+        "seconds": 40.0,
         "series": [
             {"name": "mailchimp.calls", "status": "503", "sum": 100},
             {"name": "export.batch.duration", "count": 1_000, "sum": 499.5, "max": 0.999},
@@ -95,32 +94,69 @@ def test_a_minute_of_figures_is_one_line_whatever_was_counted(minute: Minute, ca
     }
 
 
-def test_a_line_belongs_to_no_trace_and_none_is_written_while_nothing_happens(
-    minute: Minute, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    with trace.going_on(GIVEN):
+def test_every_function_tells_the_figures_of_its_runs() -> None:
+    tree = ast.parse((Path(__file__).parents[2] / "function_app.py").read_text(encoding="utf-8"))
+    functions = [one for one in tree.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    triggers = [one for one in functions if any("trigger" in ast.unparse(d) for d in one.decorator_list)]
+    triggers += [one for one in functions if any("route" in ast.unparse(d) for d in one.decorator_list)]
+    assert len(triggers) == 12
+    (work,) = [one for one in functions if one.name == "work"]
+    for function in (work, *triggers):
+        withs = [item for one in ast.walk(function) if isinstance(one, ast.With) for item in one.items]
+        assert ast.unparse(withs[0].context_expr).startswith(("telemetry.telling()", "work(")), function.name
+
+
+def test_a_run_that_fails_tells_its_figures_too(clock: Clock, told: Told) -> None:
+    with suppress(ZeroDivisionError), telemetry.telling():
         telemetry.count(telemetry.CALLS, status="200")
-    minute.goes_by()
-    minute.goes_by()
-    (line,) = told(caplog)
-    assert "traceId" not in line
-    telemetry.count(telemetry.CALLS, status="200")
-    minute.goes_by()
-    assert [line["series"][0]["sum"] for line in told(caplog)] == [1, 1]
+        raise ZeroDivisionError
+    assert len(told()) == 1
 
 
-def test_a_level_says_how_high_it_was_at_most_and_goes_on_over_lines(
-    minute: Minute, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_a_long_run_tells_every_minute(clock: Clock, told: Told) -> None:
+    with telemetry.telling(), trace.going_on(GIVEN):
+        for _ in range(150):
+            telemetry.count(telemetry.CALLS, status="200")
+            clock.seconds += 1
+    assert [line["series"][0]["sum"] for line in told()] == [61, 61, 28]
+
+
+def test_a_thread_of_a_pool_writes_no_line_because_the_host_would_throw_it_away(clock: Clock, told: Told) -> None:
+    def errand() -> None:
+        clock.seconds += 100
+        telemetry.count(telemetry.CALLS, status="200")
+
+    with telemetry.telling(), trace.going_on(GIVEN):
+        telemetry.count(telemetry.CALLS, status="200")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(errand).result()
+        assert told() == []
+    assert [line["series"][0]["sum"] for line in told()] == [2]
+
+
+def test_a_line_belongs_to_no_trace_and_none_is_written_while_nothing_happens(clock: Clock, told: Told) -> None:
+    with telemetry.telling(), trace.going_on(GIVEN):
+        telemetry.count(telemetry.CALLS, status="200")
+        clock.seconds += 60
+        telemetry.count(telemetry.CALLS, status="200")
+        assert trace.trace_id() == "0af7651916cd43dd8448eb211c80319c"
+        telemetry.count(telemetry.CALLS, status="200")
+    with telemetry.telling():
+        pass
+    assert [line["series"][0]["sum"] for line in told()] == [2, 1]
+    assert [line for line in told() if "traceId" in line] == []
+
+
+def test_a_level_says_how_high_it_was_at_most_and_goes_on_over_lines(clock: Clock, told: Told) -> None:
     with (
         telemetry.calling("a ping", "GET", "https://us1.api.mailchimp.com/3.0/ping"),
         telemetry.calling("a ping", "GET", "https://us1.api.mailchimp.com/3.0/ping"),
+        telemetry.telling(),
     ):
-        minute.goes_by()
-    minute.goes_by()
-    assert [line["series"] for line in told(caplog)] == [
+        pass
+    with telemetry.telling():
+        pass
+    assert [line["series"] for line in told()] == [
         [{"name": "mailchimp.calls.open", "last": 2, "max": 2}],
         [{"name": "mailchimp.calls.open", "last": 0, "max": 2}],
     ]

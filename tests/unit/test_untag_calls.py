@@ -1,0 +1,98 @@
+"""Taking tags away from a Mailchimp that is up while the one call is out of order: nobody keeps a tag for that, because
+who it was taken from is forgotten with the destination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from shared.destinations.model import SignIn, SignInState
+from shared.exports.backoff import MustPause
+from shared.exports.sign_in import SignIns
+from shared.exports.untag_calls import UntagCalls
+from shared.mailchimp import TagReply, Unavailable
+from shared.mailchimp.access import MailchimpAccess
+from shared.storage.leases import HeldLease
+
+BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
+EVERYBODY = [f"person{number}@mail.example" for number in range(500)]
+
+
+class Mailchimp:
+    """Fails at the addresses that ``fails`` names; a ping is always answered."""
+
+    def __init__(self, fails: Callable[[str], bool]) -> None:
+        self.fails = fails
+        self.taken: list[str] = []
+        self.calls = 0
+
+    def ping(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def untag_members(self, _audience: str, _tag_id: int, addresses: Sequence[str]) -> TagReply:
+        self.calls += 1
+        if any(map(self.fails, addresses)):
+            raise BROKEN
+        self.taken += addresses
+        return TagReply([], list(addresses), [], 0, len(addresses))
+
+    @contextmanager
+    def lookup(self, *_: object) -> Iterator[Mailchimp]:
+        yield self
+
+
+class Anything:
+    """Takes every call."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_arguments, **_named: "token"
+
+
+def calls_to(mailchimp: Mailchimp, on_sleep: Callable[[], None] = lambda: None) -> UntagCalls:
+    return UntagCalls(
+        SignIn(
+            state=SignInState.CONNECTED,
+            account_id="account",
+            api_root="https://us1.api.mailchimp.com",
+            secret_name="mc-d1-1",
+        ),
+        cast("MailchimpAccess", mailchimp),
+        cast("SignIns", Anything()),
+        cast("HeldLease", Anything()),
+        failures=0,
+        availability=Anything(),
+        monotonic=lambda: 0.0,
+        sleep=lambda _: on_sleep(),
+        random=lambda: 0.5,
+    )
+
+
+def test_a_call_that_is_out_of_order_is_waited_for_and_nobody_is_given_up() -> None:
+    mailchimp = Mailchimp(lambda _: True)
+    with pytest.raises(MustPause):
+        calls_to(mailchimp).take("audience", 1, EVERYBODY)
+    assert mailchimp.calls < 150
+
+
+def test_it_goes_on_when_the_call_is_in_order_again() -> None:
+    mailchimp = Mailchimp(lambda _: True)
+
+    def mended() -> None:
+        mailchimp.fails = lambda _: False
+
+    assert calls_to(mailchimp, mended).take("audience", 1, EVERYBODY) == 0
+    assert sorted(mailchimp.taken) == sorted(EVERYBODY)
+
+
+@pytest.mark.parametrize("bad", [(0,), (0, 1, 2), tuple(range(20)), (497, 498, 499)])
+def test_addresses_at_which_mailchimp_fails_cost_nobody_else_anything(bad: tuple[int, ...]) -> None:
+    names = {EVERYBODY[number] for number in bad}
+    mailchimp = Mailchimp(names.__contains__)
+    assert calls_to(mailchimp).take("audience", 1, EVERYBODY) == len(bad)
+    assert sorted(mailchimp.taken) == sorted({*EVERYBODY} - names)
