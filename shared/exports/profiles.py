@@ -124,8 +124,8 @@ class Profiles:
         self._run(f"""
             INSERT INTO invalid
             SELECT n, {quote_literal(FIELD_INVALID)}, merge_tag
-            FROM (SELECT a.n, CASE {arms} END AS merge_tag FROM addresses a JOIN source s ON s.rowid = a.n)
-            WHERE merge_tag IS NOT NULL""")
+            FROM (SELECT rowid AS n, CASE {arms} END AS merge_tag FROM source s WHERE merge_tag IS NOT NULL)
+            ANTI JOIN invalid USING (n)""")
         if self._one(f"SELECT count(*) FROM invalid WHERE code = {quote_literal(FIELD_INVALID)}"):
             self._run("DROP TABLE people")
             self._merge()
@@ -235,7 +235,7 @@ class Profiles:
     def _in_each_segment(self, people: str) -> list[int]:
         """How many of these people are in each segment; whoever is in several counts in each."""
         bits = ", ".join(
-            f"count_if(mask{number // _SEGMENTS_PER_MASK} >> {number % _SEGMENTS_PER_MASK} & 1 = 1)"
+            f"count(*) FILTER (WHERE mask{number // _SEGMENTS_PER_MASK} >> {number % _SEGMENTS_PER_MASK} & 1 = 1)"
             for number in range(len(self._segments))
         )
         [counts] = self._all(f"SELECT {bits} FROM {people}")
