@@ -13,10 +13,11 @@ from shared.bootstrap import bootstrap
 from shared.exports.arrivals import Delivery, arrived
 from shared.exports.messages import ExportMessage, Message, MessageInvalid, RemovalMessage, WakeMessage
 from shared.failures import do_each, failing_quietly
-from shared.log import error, event
+from shared.log import error, event, quieten_libraries
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
 
+quieten_libraries()
 product = bootstrap(read_settings(os.environ))
 telemetry.start(product.settings)
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.

@@ -11,8 +11,20 @@ from shared import trace
 
 _logger: Final = logging.getLogger("segments_to_mailchimp")
 
+_TALKATIVE: Final = ("azure.core", "azure.identity", "azure.keyvault", "azure.monitor", "azure.storage", "msal")
+
 Value = str | int | float | bool | None
 Values = Value | Sequence[Mapping[str, Value]]
+
+
+def quieten_libraries() -> None:
+    """Keep what the libraries tell of each of their requests out of the log.
+
+    Microsoft's worker lets every logger speak at INFO. Azure's clients tell each request there with its address and
+    each answer with its headers: twenty thousand lines for an export of a million, beside some hundred of ours.
+    """
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Values) -> None:

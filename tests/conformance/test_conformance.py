@@ -195,7 +195,8 @@ def test_requests_reach_the_api_and_its_answers_come_back(worker: Worker) -> Non
 def test_an_export_runs_from_the_request_to_its_books(worker: Worker, stack: Stack) -> None:
     """HTTP, prepare, every lane and finish, all in Microsoft's worker; the test does what the host does with queues.
 
-    The host keeps every line of the log: one that a thread of our own writes would belong to no run, and be lost.
+    The host keeps every line of the log: one that a thread of our own writes would belong to no run, and be lost. And
+    there are no others: libraries that tell each request would cost more than the export.
     """
     stack.upload_segments({"Readers": PEOPLE}, columns=("CustomerId", "EMail", "FirstName", "LastName"))
     body = {"displayName": "Conformance", "consent": {"agreed": True}}
@@ -217,6 +218,7 @@ def test_an_export_runs_from_the_request_to_its_books(worker: Worker, stack: Sta
     told = {json.loads(line)["event"] for line in worker.kept}
     assert {"export.queued", "export.prepared", "lane.left", "export.ended", "metrics.told"} <= told
     assert worker.lost == []
+    assert worker.strangers <= {"azure.functions"}  # the worker's own, which the host keeps apart from the app's
 
 
 def deliver_messages(worker: Worker, connection_string: str) -> list[str]:

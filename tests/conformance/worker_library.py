@@ -38,6 +38,8 @@ class Outcome:
     """Lines of the app's log that the host would keep."""
     lost: Sequence[str] = ()
     """Those that it would throw away since the run before: they belong to no run that is under way."""
+    strangers: Sequence[str] = ()
+    """Loggers of libraries that have written lines; the host would keep these too."""
 
     def json(self) -> Any:
         """The body of an HTTP reply."""
@@ -52,7 +54,7 @@ class AppRefused(Exception):
 class Worker:
     """An app in Microsoft's worker library. `functions`: the bindings of each function as the host sees them.
 
-    `kept` and `lost`: lines of the app's log in all runs so far (see `Outcome`).
+    `kept`, `lost`, `strangers`: what was logged in all runs so far (see `Outcome`).
     """
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
@@ -60,6 +62,7 @@ class Worker:
         self._errors = errors
         self.kept: list[str] = []
         self.lost: list[str] = []
+        self.strangers: set[str] = set()
         loaded = self._answer()
         if loaded["loadError"]:
             raise AppRefused(loaded["loadError"])
@@ -78,6 +81,7 @@ class Worker:
         outcome = Outcome(**self._answer())
         self.kept += outcome.kept
         self.lost += outcome.lost
+        self.strangers |= set(outcome.strangers)
         return outcome
 
     def _answer(self) -> dict[str, Any]:
@@ -140,19 +144,23 @@ class _Log(logging.Handler):
         self.running: str | None = None
         self.kept: list[str] = []
         self.lost: list[str] = []
+        self.strangers: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         from azure_functions_runtime import invocation_id_cv
         from azure_functions_runtime.bindings.context import _invocation_id_local
 
+        if record.name != "segments_to_mailchimp":
+            self.strangers.add(record.name)
+            return
         run = invocation_id_cv.get() or getattr(_invocation_id_local, "invocation_id", None)
         lines = self.kept if run is not None and run == self.running else self.lost
         lines.append(self.format(record))
 
     def take(self) -> dict[str, list[str]]:
         """The lines since the last time."""
-        taken = {"kept": self.kept, "lost": self.lost}
-        self.kept, self.lost = [], []
+        taken = {"kept": self.kept, "lost": self.lost, "strangers": sorted(self.strangers)}
+        self.kept, self.lost, self.strangers = [], [], set()
         return taken
 
 
@@ -200,8 +208,8 @@ async def _serve(app_dir: str, answers: IO[str]) -> None:
         answers.flush()
 
     log = _Log()
-    logging.getLogger("segments_to_mailchimp").addHandler(log)
-    logging.getLogger().setLevel(logging.INFO)  # as the worker does
+    logging.getLogger().addHandler(log)  # both as the worker does
+    logging.getLogger().setLevel(logging.INFO)
     runtime.start_threadpool_executor()
     request = SimpleNamespace(
         request=SimpleNamespace(

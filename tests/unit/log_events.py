@@ -46,6 +46,7 @@ def _calls(tree: ast.Module) -> Iterator[ast.Call]:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "shared.log"
         for alias in node.names
+        if alias.name in _FUNCTIONS
     }
     for node in ast.walk(tree):
         match node:
