@@ -23,6 +23,10 @@ from shared.segments.reader import SegmentReader
 from shared.segments.sql import quote_literal, trimmed
 
 _BATCHES_PER_QUERY: Final = 100
+_BYTES_PER_QUERY: Final = 8_000_000
+"""About what one query for bodies yields. DuckDB holds it several times over; with thirty long merge fields a hundred
+batches are more than its memory."""
+
 _SEGMENTS_PER_MASK: Final = 62
 
 _BLANKS: Final = " \t\r\n\u00a0\u200b\ufeff"
@@ -257,15 +261,18 @@ class Profiles:
         the audience does not know."""
         self._write_tag_sets(tags)
         member = self._member_json(values, member_status)
-        step = _BATCHES_PER_QUERY * MEMBERS_PER_BATCH
-        for start in range(0, self._count("members"), step):
+        start, step, members = 0, MEMBERS_PER_BATCH, self._count("members")
+        while start < members:
             rows = self._all(f"""
                 SELECT position // {MEMBERS_PER_BATCH}, string_agg({member}, ',' ORDER BY position)
                 FROM members m JOIN source s ON s.rowid = m.n JOIN tag_sets t ON {self._same_masks}
                 WHERE position >= {start} AND position < {start + step}
                 GROUP BY 1 ORDER BY 1""")
-            for batch, members in rows:
-                yield int(batch), f'{{"members":[{members}],"update_existing":true}}'.encode()
+            bodies = [(int(batch), f'{{"members":[{texts}],"update_existing":true}}'.encode()) for batch, texts in rows]
+            yield from bodies
+            start += step
+            fitting = _BYTES_PER_QUERY * len(bodies) // sum(len(body) for _, body in bodies)
+            step = MEMBERS_PER_BATCH * max(1, min(fitting, 2 * len(bodies), _BATCHES_PER_QUERY))
 
     def _member_json(self, values: Sequence[MergeValue], member_status: MemberStatus) -> str:
         """SQL for one member. ``status_if_new`` and never ``status``: nobody who left is subscribed again."""
