@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
-import pytest
 import requests
 
-from shared.mailchimp import ReplyUnusable
 from tests.unit.fake_mailchimp import AUDIENCE, Canned, FakeMailchimp
 
 ARCHIVED = [f"person{number}@mail.example" for number in range(2500)]
@@ -60,9 +58,7 @@ def test_all_are_read_where_mailchimp_does_not_say_how_many_there_are() -> None:
     assert archive.offsets == [0, 1000, 2000, 2500]
 
 
-def test_an_archive_that_never_stands_still_is_an_unusable_reply() -> None:
-    archive = Archive({})
-    archive.contacts = [f"person{number}@mail.example" for number in range(4000)]
-    archive._after = dict.fromkeys(range(2000), take_first)
-    with pytest.raises(ReplyUnusable):
-        archive.read()
+def test_an_archive_that_never_stands_still_is_not_read_for_ever() -> None:
+    archive = Archive(dict.fromkeys(range(2000), take_first))
+    assert archive.read() >= set(archive.contacts)
+    assert len(archive.offsets) < 20
