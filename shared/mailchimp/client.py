@@ -32,6 +32,7 @@ from shared.mailchimp.transport import Reply, Transport
 
 _PAGE = 1000  # the most that one page may hold; the API's own default is 10
 _MAX_PAGES = 1000
+_MAX_READINGS = 4
 _AUDIENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUDIENCE_FIELDS = ("id", "name", "stats.member_count", "double_optin", "marketing_permissions", "date_created")
 
@@ -218,23 +219,29 @@ class MailchimpClient:
         """All entries under `key`, page by page until a page is empty or the stated total is reached.
 
         Where the total gets smaller on the way, somebody took an entry out, and what followed it has moved up, perhaps
-        past the place that was reached: they are all read again. So nobody is missing who was there all the time.
+        past the place that was reached: all pages are read once more, a few times at most. So nobody is missing who was
+        there all the time.
         """
         wanted = ",".join([*(f"{key}.{field}" for field in fields), "total_items"])
         found: dict[_Entry, None] = {}  # a page shifts when an entry is added or deleted meanwhile: no entry twice
-        offset = total = 0
-        for _ in range(_MAX_PAGES):
-            page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
-            reply = self._get(path, call, page_query)
-            page = _entries(reply, key, call)
-            found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
-            offset += len(page)
-            before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
-            if total < before:
-                offset = 0
-            elif not page or offset >= total:
-                return list(found)
-        raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
+        for _ in range(_MAX_READINGS):
+            offset = total = 0
+            shrank = False
+            for _ in range(_MAX_PAGES):
+                page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
+                reply = self._get(path, call, page_query)
+                page = _entries(reply, key, call)
+                found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
+                offset += len(page)
+                before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
+                shrank = shrank or total < before
+                if not page or offset >= total:
+                    break
+            else:
+                raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
+            if not shrank:
+                break
+        return list(found)
 
     def _get(self, path: str, call: Call, query: dict[str, str] | None = None) -> dict[str, Any]:
         return self._object(self._send("GET", path, call, query), call)
