@@ -216,16 +216,16 @@ def _example_pages() -> dict[str, Response]:
 
 def _sentence(error: Exception) -> str:
     """What happened and what to do, for the person in front of the page."""
-    reload = f"Reload this page in a moment: that works until {_minutes()} minutes after the sign-in was begun."
+    reload = f"Reload this page in a moment: that works for {_minutes()} minutes from the start of the sign-in."
     match error:
         case destinations.DestinationNotFound() | destinations.DestinationBeingRemoved():
-            return "The destination was removed in the meantime, so nothing was connected. Create another one."
+            return "The destination was removed in the meantime, so nothing was connected. Create another destination."
         case mailchimp.Unavailable():
             return f"{error.message} Nothing was connected yet. {reload}"
         case mailchimp.MailchimpError():
             return f"{error.message} {error.action}"
         case SecretStoreError():
-            return f"{error} Nothing was connected yet. Then reload this page, or begin the sign-in again."
+            return f"{error} Nothing was connected yet. Then reload this page, or start the sign-in again."
         case AzureError():
             return f"The app's storage or secret store did not answer as it should. Nothing was connected yet. {reload}"
         case _ if isinstance(error, PASSING):

@@ -150,7 +150,7 @@ class TagsOnRemoval(StrEnum):
 
 def memberships(number: int) -> str:
     """So many memberships in tags, in words."""
-    return "1 membership in a tag" if number == 1 else f"{number:,} memberships in tags"
+    return "1 tag on a contact" if number == 1 else f"{number:,} tags on contacts"
 
 
 class Removal(JsonDocument):
@@ -223,7 +223,10 @@ class Destination(JsonDocument):
             sentence
             for missing, sentence in (
                 (not self.enabled, "enable the destination: it was disabled"),
-                (self.consent.withdrawn_at is not None, "agree to data privacy and compliance: it was withdrawn"),
+                (
+                    self.consent.withdrawn_at is not None,
+                    "agree to data privacy and compliance again: the consent was withdrawn",
+                ),
                 (self.sign_in.state is SignInState.NOT_CONNECTED, "sign in to Mailchimp"),
                 (self.sign_in.state is SignInState.NEEDS_AUTHENTICATION, "sign in to Mailchimp again"),
                 (self.audience is None, "choose an audience"),

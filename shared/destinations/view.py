@@ -134,11 +134,11 @@ def _removal_view(removal: Removal) -> RemovalView:
 def _left(removal: Removal) -> list[str]:
     left = []
     if removal.waits_for is not None:
-        left.append(f"Export {removal.waits_for} has to end; it was asked to.")
+        left.append(f"The running export '{removal.waits_for}' has to end; it was asked to.")
     if removal.takes_tags_away and removal.tags_left is None:
-        left.append("Memberships in tags have to be counted, and taken away in Mailchimp.")
+        left.append("The tags have to be counted, and removed in Mailchimp.")
     elif removal.takes_tags_away:
-        left.append(f"To be taken away in Mailchimp: {memberships(removal.tags_left or 0)}.")
+        left.append(f"Still to be removed in Mailchimp: {memberships(removal.tags_left or 0)}.")
     if not removal.sign_in_deleted:
         left.append("The stored Mailchimp sign-in has to be deleted.")
     return [*left, "The stored profiles and the configuration have to be deleted."]

@@ -82,7 +82,7 @@ class DestinationScheduleRequest(Request):
     def checked(self) -> DestinationSchedule:
         """Raises ScheduleInvalid."""
         if (self.mode is ScheduleMode.OWN) != (self.rule is not None):
-            raise ScheduleInvalid("A rule goes with ownSchedule, and only with that.", "schedule.rule")
+            raise ScheduleInvalid("The mode ownSchedule needs a rule; the other modes take none.", "schedule.rule")
         try:
             return DestinationSchedule(mode=self.mode, rule=self.rule.checked() if self.rule else None)
         except ScheduleInvalid as error:
