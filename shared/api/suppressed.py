@@ -95,7 +95,7 @@ def routes(services: Services) -> APIRouter:
     def clear_suppressed_members(
         destination_id: DestinationId, body: ClearRequest, user: Contributor
     ) -> ClearedMembers:
-        """Have people sent again by the next export of every destination of this audience."""
+        """Clear suppressed members: the next export of every destination of this audience sends them again."""
         destination = services.destinations.get(destination_id).destination
         require_open(destination, user)
         done = suppressed.clear(destination, body.emails, user.person)

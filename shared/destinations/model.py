@@ -86,9 +86,9 @@ class ChosenAudience(JsonDocument):
     id: str
     """Mailchimp's ID of the audience."""
     name: str
-    """When it was chosen."""
+    """Its name when it was last looked at."""
     double_optin: bool = False
-    """It asks people to confirm by mail."""
+    """Whether it asks people to confirm by e-mail."""
 
 
 class AddressMatching(JsonDocument):
@@ -142,7 +142,7 @@ class SetUpWarning(JsonDocument):
 
 
 class TagsOnRemoval(StrEnum):
-    """What happens to the tags we set when the destination is removed."""
+    """What happens to the tags that the destination has set when it is removed."""
 
     KEEP = "keep"
     REMOVE = "remove"

@@ -39,7 +39,7 @@ class Check(JsonDocument):
     state: State
     """Whether it is."""
     message: str | None = None
-    """What is missing and how to mend it; null when done."""
+    """What is missing and what to do about it; null when done."""
 
 
 class SegmentProfiles(JsonDocument):

@@ -54,15 +54,15 @@ class RemovalView(JsonDocument):
     requested_by: Person
     """Who removes it."""
     requested_at: datetime
-    """When that was asked."""
+    """When the removal was requested."""
     tags: TagsOnRemoval
-    """What becomes of the tags that we set."""
+    """What becomes of the tags that this destination has set."""
     sign_in_deleted: bool
-    """Whether the secret is gone: then no tag can be taken away any more."""
+    """Whether the stored sign-in is deleted: from then on no tag can be removed."""
     tags_taken: int
-    """Memberships in tags that were taken away."""
+    """How many tags were removed, counted on each contact."""
     tags_left: int | None = None
-    """Those that still have to be; null while they are not counted."""
+    """How many still have to be; null until they are counted."""
     left: list[str]
     """What has to happen before the destination is gone, in plain words."""
     problem: str | None = None
@@ -110,7 +110,7 @@ class DestinationView(JsonDocument):
     created_by: str
     """Who created it."""
     updated_at: datetime
-    """Of the last change."""
+    """When it was changed last."""
     updated_by: str
     """Who made the last change."""
 

@@ -46,7 +46,7 @@ class RuleRequest(Request):
     days: Days = ()
     """Of a weekly rule; leave out for every day."""
     times: Times
-    """On the wall clock, HH:MM; one to four."""
+    """One to four, HH:MM, on the clock on the wall in the time zone."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64)]
     """E.g. Europe/Berlin."""
 
