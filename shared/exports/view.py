@@ -102,7 +102,7 @@ class ExportView(JsonDocument):
     contact_statuses: dict[str, int] = Field(default_factory=dict)
     """By status in Mailchimp, how many members it took."""
     calls: int = 0
-    """Calls of Mailchimp's API that it made."""
+    """Calls to Mailchimp that it made."""
     resent_batches: int = 0
     """Batches of which a call was made again because its outcome was unknown."""
     repaired_tags: int = 0

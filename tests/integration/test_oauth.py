@@ -227,7 +227,7 @@ def test_errors_that_mailchimp_sends_back_are_told_apart(desk: Desk, error: str,
 def test_an_outage_that_mailchimp_sends_back_leaves_the_state_usable(desk: Desk) -> None:
     address = desk.authorize(desk.created())
     query = f"state={parameter(address, 'state')}&error=temporarily_unavailable"
-    assert_not_connected(desk.call("GET", f"{CALLBACK_PATH}?{query}"), 503, "out of order")
+    assert_not_connected(desk.call("GET", f"{CALLBACK_PATH}?{query}"), 503, "not available")
     assert desk.call("GET", path_of(consent(address))).status == 200
 
 
@@ -305,7 +305,7 @@ def test_who_comes_while_another_window_is_at_it_is_told_so(disturbed: Desk, log
 
     login.before = meanwhile
     assert disturbed.call("GET", returned).status == 200
-    assert_not_connected(seen[0], 409, "is being completed at this moment")
+    assert_not_connected(seen[0], 409, "is being completed right now")
 
 
 # -- parameters ---------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_parameters_that_mailchimp_would_not_send_are_refused_and_use_nothing_up
     address = desk.authorize(desk.created())
     state = parameter(address, "state")
     reply = desk.call("GET", f"{CALLBACK_PATH}?{query.replace('{state}', state)}")
-    assert_not_connected(reply, 400, "is not as Mailchimp makes it")
+    assert_not_connected(reply, 400, "was changed on its way from Mailchimp")
     assert desk.call("GET", path_of(consent(address))).status == 200
 
 
