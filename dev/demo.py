@@ -62,11 +62,21 @@ def main() -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m dev.demo", description="The whole story on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.demo",
+        description="The whole story on this machine: sample segments, a destination, an export, its books.",
+    )
     parser.add_argument("--profiles", type=int, default=PROFILES, help=f"how many profiles (default {PROFILES})")
     parser.add_argument("--hosts", type=int, default=1, help="how many local hosts share the work (default 1)")
-    parser.add_argument("--latency-base-ms", type=float, default=100, help="of each Mailchimp call (default 100)")
-    parser.add_argument("--latency-per-member-ms", type=float, default=1.5, help="added for each member (default 1.5)")
+    parser.add_argument(
+        "--latency-base-ms", type=float, default=100, help="milliseconds for each call to Mailchimp (default 100)"
+    )
+    parser.add_argument(
+        "--latency-per-member-ms",
+        type=float,
+        default=1.5,
+        help="milliseconds added for each member of a call (default 1.5)",
+    )
     options = parser.parse_args(arguments)
     if options.profiles < SMALLEST:
         parser.error(f"--profiles must be at least {SMALLEST}")
