@@ -128,7 +128,7 @@ _ERRORS: Final = (
         "is outside the configured storage account and container ('contosolake', 'segments')",
     ),
     segments.SourceMissing("Gold/part-0.csv"),
-    segments.SourceUnreadable("Gold/part-0.csv", 1, "is longer than 1048576 bytes."),
+    segments.SourceUnreadable("Gold/part-0.csv", 1, "is longer than 1,048,576 bytes."),
     mailchimp.ApiKeyMalformed(
         "This is not a Mailchimp API key: a key ends in its data centre, for example -us19.",
         action="Copy the whole key from Mailchimp (Account & billing, Extras, API keys), including the part after the "
