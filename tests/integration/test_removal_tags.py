@@ -240,7 +240,7 @@ def test_taking_them_away_after_all_is_refused_once_the_sign_in_is_gone(engine: 
     pretend_tagged(engine, destination(engine), {"Readers": addresses(10)})
     engine.start(engine.product.destination_store.get("d1").destination)
     remove(engine, tags=KEEP)
-    with pytest.raises(TagsAreKept, match="sign-in is deleted"):
+    with pytest.raises(TagsAreKept, match="sign-in is already deleted"):
         remove(engine, tags=REMOVE)
     complete(engine)
 
