@@ -373,7 +373,8 @@ class Preparer:
         raise Impossible(
             Problem(
                 code="tooManyProfiles",
-                message=f"The segments hold {members:,} members; an export may have {self._max_profiles:,}. ({each})",
+                message=f"The segments hold {members:,} members ({each}); an export may have at most "
+                f"{self._max_profiles:,}.",
                 action="Choose fewer or smaller segments, or split them over several destinations. Nothing was sent.",
             )
         )

@@ -39,7 +39,7 @@ _FAKE: Final = r"@example\.com$|\.con$"
 INVALID_ADDRESS: Final = {
     "emailMissing": "The Email field is empty.",
     "emailInvalid": "The Email field does not hold an e-mail address.",
-    "emailLooksFake": "Mailchimp refuses this address as fake.",
+    "emailLooksFake": "The address looks fake or mistyped, and Mailchimp refuses such addresses.",
 }
 FIELD_INVALID: Final = "fieldInvalid"
 ARCHIVED: Final = "archived"

@@ -96,7 +96,7 @@ class MailchimpClient:
         path, call = self._of_audience(audience_id, "", "reading the audience")
         audience = replies.read_audience(self._get(path, call, {"fields": ",".join(_AUDIENCE_FIELDS)}))
         if audience is None:
-            raise ReplyUnusable("Mailchimp's answer to reading the audience names no audience.")
+            raise ReplyUnusable("Mailchimp's answer while reading the audience names no audience.")
         return audience
 
     def merge_fields(self, audience_id: str) -> list[MergeField]:
@@ -146,7 +146,7 @@ class MailchimpClient:
             return existing
         tag = replies.read_tag(self._object(reply, call))
         if tag is None:
-            raise ReplyUnusable("Mailchimp's answer to creating a tag names no tag.")
+            raise ReplyUnusable("Mailchimp's answer while creating a tag names no tag.")
         return tag
 
     def find_or_create_tag(self, audience_id: str, name: str) -> Tag:
@@ -181,7 +181,7 @@ class MailchimpClient:
         body: the finished JSON, {"members": […], "update_existing": true}; it is sent as it is.
         Check the reply with `SubscribeReply.check` before counting it. Raises BatchRefused.
         """
-        path, call = self._of_audience(audience_id, "", "a batch of members", rows=True)
+        path, call = self._of_audience(audience_id, "", "sending members", rows=True)
         reply = self._send("POST", path, call, {"skip_duplicate_check": "true"}, body)
         self._require_success(reply, call)
         return replies.read_subscribe(reply.body)
@@ -238,7 +238,7 @@ class MailchimpClient:
                 if not page or offset >= total:
                     break
             else:
-                raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
+                raise ReplyUnusable(f"Mailchimp's answer while {call.doing} has no end.")
             if not shrank:
                 break
         return list(found)
@@ -270,7 +270,7 @@ class MailchimpClient:
 def _entries(reply: dict[str, Any], key: str, call: Call) -> list[dict[str, Any]]:
     entries = reply.get(key)
     if not isinstance(entries, list):
-        raise ReplyUnusable(f"Mailchimp's answer to {call.doing} holds no {key}.")
+        raise ReplyUnusable(f"Mailchimp's answer while {call.doing} holds no {key}.")
     return [entry for entry in entries if isinstance(entry, dict)]
 
 

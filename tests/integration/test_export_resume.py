@@ -139,7 +139,7 @@ def test_an_outage_beyond_the_limit_fails_the_export_which_can_then_be_resumed(
     view = engine.product.exports.get(export_id)
     assert view.status is Status.WAITING
     assert view.waiting is not None
-    assert view.waiting.reason == "Mailchimp answers that it is out of order."
+    assert view.waiting.reason == "Mailchimp reports an error of its own."
     assert view.waiting.next_try_at is not None
     assert clock() < view.waiting.next_try_at < clock() + timedelta(minutes=10)
 
@@ -155,7 +155,7 @@ def test_an_outage_beyond_the_limit_fails_the_export_which_can_then_be_resumed(
     assert failed.problem is not None
     assert failed.problem.code == "waitedTooLong"
     assert "more than 24 hours" in failed.problem.message
-    assert "out of order" in failed.problem.message
+    assert "an error of its own" in failed.problem.message
     assert failed.waiting is None
     assert failed.books.sent + failed.books.not_sent == PEOPLE
     assert failed.books.sent in {1200, 1500}
@@ -179,7 +179,7 @@ def test_an_outage_while_preparing_ends_the_same_way(
     handle(engine, PREPARE_QUEUE)
     view = engine.product.exports.get(export_id)
     assert view.waiting is not None
-    assert "too many connections" in view.waiting.reason
+    assert "too many open connections" in view.waiting.reason
     assert view.waiting.next_try_at == engine.export(export_id).resume_at
     clock.go_on(hours=25)
     engine.product.sweeper.sweep()

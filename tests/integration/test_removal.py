@@ -142,7 +142,7 @@ def test_while_it_is_queued(engine: Engine) -> None:
     assert removal is not None
     assert removal.sign_in_deleted, "nothing can be sent any more"
     assert removal.left == [
-        f"Export {export_id} has to end; it was asked to.",
+        f"The running export '{export_id}' has to end; it was asked to.",
         "The stored profiles and the configuration have to be deleted.",
     ]
     work_off(engine)

@@ -99,7 +99,7 @@ def test_the_tags_are_taken_from_everybody_whom_we_tagged_and_nothing_else_chang
     assert {"Readers", "VIP"} <= set(tags)
     assert [call["rows"] for call in untag_calls(engine)] == [500, 500, 300, 300], "500 a call, tag by tag"
     assert all(call["openCalls"] <= 1 for call in engine.sandbox.calls()[calls_before:]), "one connection at a time"
-    assert last_word(engine) == "Taken away in Mailchimp: 1,600 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 1,600 tags on contacts."
     assert left_behind(before, everything(engine.connection_string)) == []
 
 
@@ -119,7 +119,7 @@ def test_tags_of_earlier_exports_are_taken_away_too(engine: Engine) -> None:
     remove(engine, tags=REMOVE)
     complete(engine)
     assert tagged(engine, "VIP") == tagged(engine, "Readers") == set()
-    assert last_word(engine) == "Taken away in Mailchimp: 30 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 30 tags on contacts."
 
 
 def test_who_has_the_tag_from_another_destination_keeps_it(engine: Engine) -> None:
@@ -148,7 +148,7 @@ def test_every_audience_that_it_ever_exported_to_is_cleared(engine: Engine) -> N
     complete(engine)
     assert tagged(engine, "Readers") == set()
     assert [m["email_address"] for m in engine.sandbox.members(other) if m["tags"]] == ["stranger@mail.example"]
-    assert last_word(engine) == "Taken away in Mailchimp: 1,200 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 1,200 tags on contacts."
 
 
 def test_what_a_canceled_export_has_tagged_is_taken_away_too(engine: Engine) -> None:
@@ -163,13 +163,13 @@ def test_what_a_canceled_export_has_tagged_is_taken_away_too(engine: Engine) -> 
     assert stored is not None
     removal = view_of(stored.destination).removal
     assert removal is not None
-    assert removal.left[0] == f"Export {export_id} has to end; it was asked to."
+    assert removal.left[0] == f"The running export '{export_id}' has to end; it was asked to."
     assert not removal.sign_in_deleted, "it is needed"
     complete(engine)
     assert engine.export(export_id).status is Status.CANCELED
     assert len(engine.members()) == sent
     assert tagged(engine, "Readers") == set()
-    assert last_word(engine) == f"Taken away in Mailchimp: {sent:,} memberships in tags."
+    assert last_word(engine) == f"Removed in Mailchimp: {sent:,} tags on contacts."
 
 
 def test_a_destination_that_never_exported_is_gone_at_once(engine: Engine) -> None:
@@ -187,7 +187,7 @@ def test_contacts_and_tags_that_are_gone_from_mailchimp_are_no_error(engine: Eng
     remove(engine, tags=REMOVE)
     complete(engine)
     assert tagged(engine, "Readers") == set()
-    assert last_word(engine) == "Taken away in Mailchimp: 700 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 700 tags on contacts."
 
 
 # -- changing one's mind -------------------------------------------------------------------------------------------
@@ -205,8 +205,7 @@ def test_keeping_the_tags_after_all_gives_up_and_completes(engine: Engine) -> No
     assert len(tagged(engine, "Readers")) == 10
     assert untag_calls(engine) == []
     assert last_word(engine) == (
-        "Taken away in Mailchimp: 0 memberships in tags. Memberships in tags could not be taken away because test "
-        "gave that up."
+        "Removed in Mailchimp: 0 tags on contacts. Not removed: tags, because test chose to keep them."
     )
 
 
@@ -233,7 +232,7 @@ def test_keeping_them_while_they_are_taken_away_stops_that_within_one_call(engin
     work_off(engine)
     complete(engine)
     assert len(tagged(engine, "Readers")) == 3500
-    assert "gave that up" in last_word(engine)
+    assert "chose to keep them" in last_word(engine)
     assert list(engine.product.documents.list(names.REMOVALS_PREFIX)) == []
 
 
@@ -241,7 +240,7 @@ def test_taking_them_away_after_all_is_refused_once_the_sign_in_is_gone(engine: 
     pretend_tagged(engine, destination(engine), {"Readers": addresses(10)})
     engine.start(engine.product.destination_store.get("d1").destination)
     remove(engine, tags=KEEP)
-    with pytest.raises(TagsAreKept, match="sign-in is deleted"):
+    with pytest.raises(TagsAreKept, match="sign-in is already deleted"):
         remove(engine, tags=REMOVE)
     complete(engine)
 
@@ -283,7 +282,7 @@ def test_killed_between_any_two_steps_it_goes_on_where_it_stood(engine: Engine) 
         stops.off()
     assert kills > 10
     assert tagged(engine, "Readers") == tagged(engine, "VIP") == set()
-    assert last_word(engine) == "Taken away in Mailchimp: 1,800 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 1,800 tags on contacts."
     minutes_pass(engine)
     work_off(engine)
     assert left_behind(before, everything(engine.connection_string)) == []
@@ -344,7 +343,7 @@ def test_two_destinations_of_one_audience_that_go_at_once_leave_nothing_behind(e
     for queue, message in reversed(messages):  # the later one first: it waits for its turn
         engine.handle(queue, message)
     assert is_gone(engine)
-    assert "is being removed first" in (removal_of(engine, "d2").problem or "")
+    assert "Waiting for the removal of the destination" in (removal_of(engine, "d2").problem or "")
     complete(engine, "d2")
     assert tagged(engine, "Readers") == set()
 
@@ -365,7 +364,7 @@ def test_while_another_destination_sends_to_the_audience_nothing_is_taken_away(e
     engine.work_until_ended(export_id)
     complete(engine)
     assert tagged(engine, "Readers") == set(addresses(600)), "all of them are the other destination's now"
-    assert last_word(engine) == "Taken away in Mailchimp: 0 memberships in tags."
+    assert last_word(engine) == "Removed in Mailchimp: 0 tags on contacts."
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed after the call"])
@@ -474,11 +473,11 @@ def test_a_hiccup_is_slept_through(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
-        (lambda engine: engine.sandbox.revoke(KEY), "the Mailchimp sign-in is gone or refused"),
-        (lambda engine: engine.product.secrets.delete("mc-d1-0001"), "the Mailchimp sign-in is gone or refused"),
+        (lambda engine: engine.sandbox.revoke(KEY), "the Mailchimp sign-in is missing or refused"),
+        (lambda engine: engine.product.secrets.delete("mc-d1-0001"), "the Mailchimp sign-in is missing or refused"),
         (
             lambda engine: engine.sandbox.set_faults({"action": "problem", "preset": "userDisabled"}),
-            "the Mailchimp user is not allowed to",
+            "the Mailchimp user is not allowed to do that",
         ),
         (
             lambda engine: engine.sandbox.set_faults({"action": "problem", "preset": "complianceRelated"}),
@@ -486,7 +485,7 @@ def test_a_hiccup_is_slept_through(engine: Engine) -> None:
         ),
         (
             lambda engine: engine.sandbox.set_faults({"action": "problem", "preset": "notFound"}),
-            f"the audience '{AUDIENCE}' is gone from Mailchimp",
+            f"the audience '{AUDIENCE}' no longer exists in Mailchimp",
         ),
     ],
     ids=["refused", "secret gone", "user disabled", "account restricted", "audience gone"],
@@ -501,8 +500,7 @@ def test_what_nobody_can_mend_completes_the_removal_and_says_what_is_left(
     handle(engine, REMOVALS_QUEUE)
     assert is_gone(engine)
     assert last_word(engine) == (
-        "Taken away in Mailchimp: 0 memberships in tags. 1,200 memberships in tags could not be taken away because "
-        f"{reason}."
+        f"Removed in Mailchimp: 0 tags on contacts. Not removed: 1,200 tags on contacts, because {reason}."
     )
     assert left_behind(before, everything(engine.connection_string)) == []
 
@@ -514,8 +512,8 @@ def test_a_refusal_in_the_middle_says_how_many_are_left(engine: Engine) -> None:
     remove(engine, tags=REMOVE)
     handle(engine, REMOVALS_QUEUE)
     assert last_word(engine) == (
-        "Taken away in Mailchimp: 500 memberships in tags. 700 memberships in tags could not be taken away because "
-        "the Mailchimp sign-in is gone or refused."
+        "Removed in Mailchimp: 500 tags on contacts. Not removed: 700 tags on contacts, because "
+        "the Mailchimp sign-in is missing or refused."
     )
 
 
@@ -530,8 +528,7 @@ def test_a_contact_at_which_mailchimp_fails_costs_nobody_else_anything(
     handle(engine, REMOVALS_QUEUE)
     assert tagged(engine, "Readers") == {"person700@mail.example"}
     assert last_word(engine) == (
-        "Taken away in Mailchimp: 1,199 memberships in tags. 1 membership in a tag could not be taken away because "
-        "Mailchimp refused them."
+        "Removed in Mailchimp: 1,199 tags on contacts. Not removed: 1 tag on a contact, because Mailchimp refused that."
     )
 
 

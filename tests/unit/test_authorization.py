@@ -36,7 +36,7 @@ from tests.unit.setup_fakes import FakeClock, FakeIds, FakeSecrets
 
 ADA = Person(id="ada", name="ada@contoso.example")
 ROOT = "https://us19.api.mailchimp.com"
-DOWN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True)
+DOWN = Unavailable("Mailchimp's sign-in is not available at the moment.", reason="serverError", outcome_unknown=True)
 STORAGE_DOWN = ServiceRequestError("storage is down")
 
 
@@ -418,7 +418,7 @@ def test_the_origins_of_portals_are_kept_as_browsers_write_them() -> None:
 def test_what_is_no_origin_is_refused_with_the_name_of_the_setting(value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(STORAGE | {"PORTAL_ORIGINS": value})
-    assert str(caught.value).startswith("The setting PORTAL_ORIGINS: is not a list of origins, separated by commas")
+    assert str(caught.value).startswith("The setting PORTAL_ORIGINS must be a list of origins, separated by commas")
 
 
 @given(text=st.text(alphabet="htps:/.@\\#?%a0[]1 é", max_size=30))

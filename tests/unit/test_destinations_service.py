@@ -174,7 +174,7 @@ def test_a_late_refusal_of_the_old_secret_does_not_spoil_the_new_sign_in(setup: 
 def test_a_key_that_was_revoked_shows_when_audiences_are_looked_up(setup: Setup) -> None:
     stored = setup.connected()
     del setup.mailchimp.accounts[KEY]
-    with pytest.raises(NotConnected, match="sign in to Mailchimp again"):
+    with pytest.raises(NotConnected, match="Sign in to Mailchimp again"):
         setup.connections.audiences(stored.destination.id)
     state = setup.service.get(stored.destination.id).destination.sign_in.state
     assert state is SignInState.NEEDS_AUTHENTICATION

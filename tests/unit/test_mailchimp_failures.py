@@ -237,7 +237,7 @@ def test_a_reply_larger_than_the_limit_is_not_taken_into_memory(monkeypatch: pyt
     monkeypatch.setattr("shared.mailchimp.transport._MAX_REPLY_BYTES", 10_000)
     error = failure(Canned(200, b" " * 10_001))
     assert isinstance(error, Unavailable)
-    assert "larger than 10000 bytes" in str(error)
+    assert "larger than 10,000 bytes" in str(error)
     assert (error.reason, error.outcome_unknown) == ("replyUnusable", True)
 
 

@@ -123,8 +123,8 @@ def test_keep_gives_up_and_says_who_did(setup: Setup) -> None:
     setup.removals.note(destination_id, lambda removal: setattr(removal, "tags_left", 1200))
     assert setup.removals.remove(destination_id, GRACE, tags=KEEP) is None
     assert record_of(setup).detail == (
-        "Taken away in Mailchimp: 0 memberships in tags. 1,200 memberships in tags could not be taken away because "
-        "grace gave that up."
+        "Removed in Mailchimp: 0 tags on contacts. Not removed: 1,200 tags on contacts, because "
+        "grace chose to keep them."
     )
 
 
@@ -249,15 +249,18 @@ SIGN_IN = "The stored Mailchimp sign-in has to be deleted."
     ("state", "left"),
     [
         ({}, [SIGN_IN, FINALLY]),
-        ({"sign_in_deleted": True, "waits_for": "e1"}, ["Export e1 has to end; it was asked to.", FINALLY]),
-        ({"tags": REMOVE}, ["Memberships in tags have to be counted, and taken away in Mailchimp.", SIGN_IN, FINALLY]),
+        (
+            {"sign_in_deleted": True, "waits_for": "e1"},
+            ["The running export 'e1' has to end; it was asked to.", FINALLY],
+        ),
+        ({"tags": REMOVE}, ["The tags have to be counted, and removed in Mailchimp.", SIGN_IN, FINALLY]),
         (
             {"tags": REMOVE, "tags_left": 37500},
-            ["To be taken away in Mailchimp: 37,500 memberships in tags.", SIGN_IN, FINALLY],
+            ["Still to be removed in Mailchimp: 37,500 tags on contacts.", SIGN_IN, FINALLY],
         ),
         (
             {"tags": REMOVE, "tags_left": 1},
-            ["To be taken away in Mailchimp: 1 membership in a tag.", SIGN_IN, FINALLY],
+            ["Still to be removed in Mailchimp: 1 tag on a contact.", SIGN_IN, FINALLY],
         ),
         ({"tags": REMOVE, "tags_left": 9, "untagged": True, "sign_in_deleted": True}, [FINALLY]),
     ],
