@@ -11,11 +11,6 @@ from shared.mailchimp.errors import Unavailable
 from tests.unit.setup_fakes import Setup, merge_field
 
 
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 def finding(setup: Setup, stored: Any, /, **changes: Any) -> tuple[str, str, str]:
     """The one finding of a refused change, as (code, target, message)."""
     with pytest.raises(ConfigurationInvalid) as caught:

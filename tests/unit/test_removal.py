@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,6 @@ from tests.unit.api_caller import DEPLOYED, Api, signed_in
 from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, Setup
 
 REMOVE, KEEP = TagsOnRemoval.REMOVE, TagsOnRemoval.KEEP
-
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.close()
 
 
 def exporting(setup: Setup) -> tuple[str, str]:
