@@ -239,7 +239,6 @@ def test_links_lead_to_this_app_whatever_the_host_header_says(host: str) -> None
 
 # -- filters of the audit log ------------------------------------------------------------------------------------
 
-
 TIMES = ("/api/audit", "/api/exports")
 
 

@@ -75,7 +75,6 @@ def test_whatever_follows_the_origin_stays_at_the_portal(rest: str) -> None:
 
 # -- the setting ---------------------------------------------------------------------------------------------------
 
-
 STORAGE = {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}
 
 
