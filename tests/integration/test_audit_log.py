@@ -31,8 +31,8 @@ from tests.integration.api_support import App, signed_in
 from tests.integration.engine import build_engine, people
 from tests.integration.removal_support import work_off
 from tests.support import StorageAccount
+from tests.unit.audit_records import record
 from tests.unit.setup_fakes import NOW
-from tests.unit.test_audit import record
 
 PROJECT: Final = Path(__file__).parents[2]
 KEY: Final = "0123456789abcdef0123456789abcdef-us1"
