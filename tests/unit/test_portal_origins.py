@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.destinations.errors import (
-    ReturnToNotAllowed,
-)
+from shared.destinations.errors import ReturnToNotAllowed
 from shared.settings import SettingsError, origin_of, read_settings
 from tests.unit.authorization_fakes import ADA, Parts
 
