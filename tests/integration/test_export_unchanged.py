@@ -9,13 +9,9 @@ import pytest
 
 from shared.destinations.model import ChosenAudience, DataMatching, Destination, MemberStatus
 from shared.exports.model import Books, Status
-from shared.exports.view import ExportView
-from shared.people import SCHEDULE
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import TESTER, Engine, people
-
-SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
+from tests.integration.engine import SUBSCRIBE, TESTER, Engine, people, scheduled
 
 
 @pytest.fixture
@@ -32,13 +28,6 @@ def configure(engine: Engine, change: Callable[[Destination], None]) -> Destinat
 
     store = engine.product.destination_store
     return store.change("d1", apply, by=TESTER, action="destination.configured").destination
-
-
-def scheduled(engine: Engine) -> ExportView:
-    """The export of a scheduled run, as the timer starts it."""
-    destination = engine.product.destination_store.get("d1").destination
-    view = engine.product.exports.start(destination, trigger="scheduled", requested_by=SCHEDULE)
-    return engine.work_until_ended(view.id)
 
 
 def test_a_scheduled_run_without_a_change_is_skipped_and_says_since_when(

@@ -22,12 +22,6 @@ from shared.schedule.rules import ScheduleMode
 from shared.storage import names
 from tests.unit.setup_fakes import ADA, GRACE, KEY, Setup
 
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 # -- consent -----------------------------------------------------------------------------------------------------
 
 

@@ -23,12 +23,6 @@ from shared.mailchimp.errors import SignInRefused as MailchimpSignInRefused
 from shared.storage import names
 from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, OTHER_ACCOUNT_KEY, OTHER_KEY, Setup
 
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 # -- create ------------------------------------------------------------------------------------------------------
 
 
