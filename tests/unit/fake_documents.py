@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
-from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry
+from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry, Version
 
 
 class FakeDocuments:
@@ -33,6 +34,13 @@ class FakeDocuments:
         self._check()
         found = self.blobs.get(name)
         return Document(*found) if found else None
+
+    def download(self, name: str, path: Path) -> Version | None:
+        found = self.read(name)
+        if found is None:
+            return None
+        path.write_bytes(found.data)
+        return Version(found.etag, self.metadata.get(name, {}))
 
     def exists(self, name: str) -> bool:
         return self.read(name) is not None
