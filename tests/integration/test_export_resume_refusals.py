@@ -280,14 +280,15 @@ def test_who_was_cleared_between_the_two_parts_is_sent_by_the_schedule(
     assert scheduled(engine).status is Status.SKIPPED
 
 
+@pytest.mark.parametrize("emails", [[REJOINS], []], ids=["one", "all"])
 def test_who_was_cleared_after_the_rest_was_prepared_is_sent_by_the_schedule(
-    engine: Engine, destination: Destination
+    engine: Engine, destination: Destination, emails: list[str]
 ) -> None:
     failed = failed_half_way(engine, destination)
     refused_meanwhile(engine)
     rest = resume(engine, failed.id)
     handle(engine, PREPARE_QUEUE)
-    clear(engine, destination, REJOINS)
+    clear(engine, destination, *emails)
     assert engine.work_until_ended(rest).suppressed_reasons == REASONS
     assert scheduled(engine).books.created == 1
 
