@@ -22,7 +22,9 @@ class FakeDocuments:
         self._lock = threading.RLock()
         self._version = 0
         self.changed_at = datetime(2026, 1, 1, tzinfo=UTC)
-        """When every blob was changed, for all it says."""
+        """When every blob was changed, for all it says, but for those in ``changed``."""
+        self.changed: dict[str, datetime] = {}
+        self.leased: set[str] = set()
 
     def as_documents(self) -> Documents:
         return cast("Documents", self)
@@ -99,7 +101,8 @@ class FakeDocuments:
             if name.startswith(prefix):
                 data, etag = self.blobs[name]
                 shown = self.metadata.get(name, {}) if metadata else {}
-                yield Entry(name, etag, len(data), self.changed_at, shown, leased=False)
+                changed_at = self.changed.get(name, self.changed_at)
+                yield Entry(name, etag, len(data), changed_at, shown, leased=name in self.leased)
 
     def names(self, prefix: str) -> Iterator[str]:
         yield from (entry.name for entry in self.list(prefix))
