@@ -44,6 +44,15 @@ class FakeDocuments:
         path.write_bytes(found.data)
         return Version(found.etag, self.metadata.get(name, {}))
 
+    def upload_over(self, name: str, path: Path, etag: str | None, metadata: Mapping[str, str]) -> None:
+        try:
+            if etag is None:
+                self.create(name, path.read_bytes(), metadata)
+            else:
+                self.replace(name, path.read_bytes(), etag, metadata)
+        except AlreadyExists as error:
+            raise Changed(name) from error
+
     def exists(self, name: str) -> bool:
         return self.read(name) is not None
 

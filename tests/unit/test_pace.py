@@ -127,6 +127,7 @@ def test_a_call_that_was_given_up_makes_the_next_ones_smaller() -> None:
 def test_small_calls_and_other_calls_say_nothing_of_the_members() -> None:
     pace = Pace(lanes=8, changed_at=START, seconds_per_member=0.01)
     assert pace.after_answer(9, 100, START, 8) == pace
+    assert pace.after_answer(10, 100, START, 8).rows == 10, "the smallest call that says something"
     assert pace.after_answer(None, 100, START, 8) == pace
 
 
