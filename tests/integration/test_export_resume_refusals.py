@@ -38,7 +38,7 @@ STOPPED = {
 }
 PEOPLE = 600
 LEFT = 100
-"""Two batches: the first lane sends the full one, the second lane the other one."""
+"""Two batches: one lane sends the full one, and the other lane the other one."""
 
 REJOINS = "person512@mail.example"
 """Mailchimp refuses them for a while."""
@@ -82,11 +82,14 @@ def failed_half_way(engine: Engine, destination: Destination, refused: str | Non
     export_id = engine.start(destination)
     handle(engine, PREPARE_QUEUE)
     wakes = {json.loads(b64decode(found[1].content))["lane"]: found for found in engine.receive([LANES_QUEUE])}
+    plan = engine.product.store.plan(export_id)
+    assert plan is not None
+    first, second = (wakes[lane] for lane in plan.lanes)
     if refused is not None:
         refuse(engine, refused)
-    engine.handle(*wakes[0])
+    engine.handle(*first)
     engine.sandbox.set_faults(STOPPED)
-    engine.handle(*wakes[1])
+    engine.handle(*second)
     engine.sandbox.clear_faults()
     handle(engine, FINISH_QUEUE)
     view = engine.product.exports.get(export_id)

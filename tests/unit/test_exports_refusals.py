@@ -74,7 +74,15 @@ class Memory:
             books=Books(),
         )
 
-    def fold(self, plan: Plan, refused: Sequence[str], sent: Sequence[str] = (), position: int | None = 0) -> object:
+    def fold(
+        self,
+        plan: Plan,
+        refused: Sequence[str],
+        sent: Sequence[str] = (),
+        *,
+        position: int | None = 0,
+        code: str = "forgotten",
+    ) -> object:
         """An export whose members are those who were refused, then the others."""
         people = [*refused, *sent]
         rows = ", ".join(f"({number}, '{address}')" for number, address in enumerate(people))
@@ -85,7 +93,7 @@ class Memory:
             RejectedRow(
                 position=None if position is None else number,
                 email=address,
-                code="forgotten",
+                code=code,
                 message="was deleted",
                 action="Nothing.",
                 retryable=False,
@@ -140,6 +148,11 @@ def test_whose_books_are_closed_adds_nobody(memory: Memory) -> None:
 def test_an_address_that_was_not_sent_is_not_remembered(memory: Memory) -> None:
     """Mailchimp's reply names it, nobody knows why."""
     assert memory.fold(memory.plan(), [ANN], position=None) is None
+    assert memory.held() == []
+
+
+def test_who_was_refused_for_a_passing_reason_is_not_remembered(memory: Memory) -> None:
+    assert memory.fold(memory.plan(), [ANN], code="tooManySignups") is None
     assert memory.held() == []
 
 
