@@ -277,6 +277,17 @@ def test_the_timer_drops_those_whose_time_is_over_and_what_no_destination_uses(m
     assert MEMORY not in memory.exports.documents.blobs
 
 
+def test_the_timer_drops_a_memory_that_is_only_there_for_an_export_which_has_ended(memory: Memory) -> None:
+    plan = memory.plan()
+    memory.fold(plan, [ANN])
+    memory.clear()
+    memory.refusals.expire()
+    assert MEMORY in memory.exports.documents.blobs
+    memory.exports.store.change(plan.export_id, lambda export: setattr(export, "status", Status.SUCCESSFUL))
+    memory.refusals.expire()
+    assert MEMORY not in memory.exports.documents.blobs
+
+
 def moment(days: float) -> datetime:
     return NOW + timedelta(days=days)
 

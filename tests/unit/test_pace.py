@@ -171,6 +171,15 @@ def test_what_is_no_throttling_closes_no_lane(reason: UnavailableReason, status:
     assert one.closed == []
 
 
+def test_only_a_call_that_was_given_up_after_a_minute_says_that_members_are_slow() -> None:
+    one, lost = Lane(FakeDocuments()), Unavailable("…", reason="timeout", outcome_unknown=True)
+    one.pace.answered(500, 5.0)
+    one.pace.failed(lost, 500, 59.9, one.pace.slow_downs())
+    assert one.pace.rows() == 500
+    one.pace.failed(lost, 500, 60.0, one.pace.slow_downs())
+    assert one.pace.rows() < 300
+
+
 def test_nothing_is_written_while_nothing_changes() -> None:
     documents = FakeDocuments()
     one = Lane(documents)
