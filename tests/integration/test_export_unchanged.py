@@ -136,6 +136,16 @@ def test_tags_that_could_not_be_set_do(engine: Engine, destination: Destination)
     assert scheduled(engine).repaired_tags == 1
 
 
+def test_members_whose_bodies_were_lost_do(engine: Engine, destination: Destination) -> None:
+    export_id = engine.start(destination)
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.product.documents.delete_all(names.all_batches(export_id))
+    view = engine.work_until_ended(export_id)
+    assert (view.status, view.books.not_sent) == (Status.COMPLETED_WITH_ERRORS, 5)
+    assert scheduled(engine).books.created == 5
+
+
 def test_an_export_that_failed_is_made_again(engine: Engine, destination: Destination) -> None:
     engine.sandbox.set_faults({"action": "problem", "status": 403, "title": "User Disabled", "match": SUBSCRIBE})
     assert scheduled(engine).status is Status.FAILED
