@@ -29,7 +29,7 @@ class Destinations:
     def __init__(self) -> None:
         self.used = {("acc1", "aud1")}
 
-    def audiences_in_use(self) -> set[tuple[str, str]]:
+    def targets_in_use(self) -> set[tuple[str, str]]:
         return self.used
 
 
