@@ -62,11 +62,21 @@ def main() -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m dev.demo", description="The whole story on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.demo",
+        description="The whole story on this machine: sample segments, a destination, an export, its books.",
+    )
     parser.add_argument("--profiles", type=int, default=PROFILES, help=f"how many profiles (default {PROFILES})")
     parser.add_argument("--hosts", type=int, default=1, help="how many local hosts share the work (default 1)")
-    parser.add_argument("--latency-base-ms", type=float, default=100, help="of each Mailchimp call (default 100)")
-    parser.add_argument("--latency-per-member-ms", type=float, default=1.5, help="added for each member (default 1.5)")
+    parser.add_argument(
+        "--latency-base-ms", type=float, default=100, help="milliseconds for each call to Mailchimp (default 100)"
+    )
+    parser.add_argument(
+        "--latency-per-member-ms",
+        type=float,
+        default=1.5,
+        help="milliseconds added for each member of a call (default 1.5)",
+    )
     options = parser.parse_args(arguments)
     if options.profiles < SMALLEST:
         parser.error(f"--profiles must be at least {SMALLEST}")
@@ -77,7 +87,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any]
     """The demo; the summary for the last line, and what was checked. Raises StackError."""
     latency = [f"--latency-base-ms={options.latency_base_ms}"]
     latency += [f"--latency-per-member-ms={options.latency_per_member_ms}"]
-    terminal.line(terminal.bold("1. Starting, all on this machine"))
+    terminal.line("Sample segments with made-up people go to a Mailchimp sandbox. Nothing leaves this machine.")
+    terminal.heading("1. Starting")
     stack = Stack(
         hosts=options.hosts, sandbox_arguments=latency, name="demo", tell=lambda text: terminal.line(f"  {text}")
     )
@@ -93,11 +104,11 @@ def run(options: argparse.Namespace, terminal: Terminal) -> tuple[dict[str, Any]
         show_audience(stack, export, terminal)
         show_rejected(stack, export, terminal)
         checks = check_all(stack, sample, export, before, after)
-        terminal.heading("8. What has to be true")
+        terminal.heading("8. What has to be true, checked against what Mailchimp holds")
         for check in checks:
             mark = terminal.good("yes") if check.holds else terminal.bad("NO ")
             terminal.line(f"  {mark}  {check.sentence}")
-        terminal.line()
+        terminal.heading("The summary, for programs")
         return summary_of(stack, export, checks), checks
 
 
@@ -126,33 +137,44 @@ def show_segments(stack: Stack, sample: SampleData, terminal: Terminal) -> None:
 
 def set_up_destination(stack: Stack, sample: SampleData, terminal: Terminal) -> str:
     """Every step that a person takes in a portal, as HTTP calls; returns the destination's ID."""
-    terminal.heading("3. Setting up an export destination over HTTP")
+    terminal.heading("3. Setting up an export destination  (the calls that a portal makes)")
 
     def step(method: str, path: str, what: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = stack.ask(method, path, json=body)
-        terminal.line(f"  {method:<5} {path}  {terminal.dim(what)}")
+        terminal.line(f"  {what:<48}  {terminal.dim(f'{method} {path}')}")
         return answer
 
     name = "Mailchimp, spring campaign"
-    created = step("POST", "/api/destinations", "consent given", {"displayName": name, "consent": {"agreed": True}})
+    created = step(
+        "POST",
+        "/api/destinations",
+        "Create it, and agree to data privacy",
+        {"displayName": name, "consent": {"agreed": True}},
+    )
     destination_id: str = created["id"]
     path = f"/api/destinations/{destination_id}"
-    signed_in = step("PUT", f"{path}/api-key", "signed in with an API key", {"apiKey": API_KEY})
-    step("PUT", f"{path}/export-user", "added as the export user")
-    audiences = step("GET", f"{path}/audiences", "audiences of the account")["value"]
+    signed_in = step("PUT", f"{path}/api-key", "Sign in to Mailchimp with an API key", {"apiKey": API_KEY})
+    step("PUT", f"{path}/export-user", "Add yourself as export user")
+    audiences = step("GET", f"{path}/audiences", "Look at the audiences of the account")["value"]
     audience = next(audience for audience in audiences if audience["id"] == AUDIENCE_ID)
     types = {field["tag"]: f"{field['name']}, {field['type']}" for field in audience["mergeFields"]}
     account = signed_in["signIn"]["accountName"]
-    step("PATCH", path, f"audience '{audience['name']}' of {account}", {"audienceId": AUDIENCE_ID})
-    step("PATCH", path, "data matching: EMail is the address, and", {"dataMatching": MATCHING})
+    step("PATCH", path, f"Choose the audience '{audience['name']}' of {account}", {"audienceId": AUDIENCE_ID})
+    step("PATCH", path, "Match the fields: EMail is the address, and", {"dataMatching": MATCHING})
     for tag, field in {"FNAME": "FirstName", "LNAME": "LastName", **MERGE_FIELDS}.items():
-        terminal.line(terminal.dim(f"          {field:<14} fills {tag:<9} ({types[tag]})"))
+        terminal.line(terminal.dim(f"      {field:<14} fills {tag:<9} ({types[tag]})"))
     names = [segment.name for segment in sample.all_segments]
-    step("PATCH", path, f"segments: {', '.join(names)}", {"segments": names})
-    report = step("GET", f"{path}/readiness", "is anything missing?")
+    step("PATCH", path, "Choose the segments", {"segments": names})
+    for segment in names:
+        terminal.line(terminal.dim(f"      {segment}"))
+    report = step("GET", f"{path}/readiness", "Is anything missing?")
     if not report["ready"]:
         missing = " ".join(check["message"] for check in report["checks"] if check["state"] == "missing")
         raise StackError(f"The destination is not ready. {missing}")
+    done = sum(check["state"] == "done" for check in report["checks"])
+    terminal.line(terminal.dim(f"      No: {done} of {len(report['checks'])} checks are done"))
+    for warning in report["warnings"]:
+        terminal.line(f"      Warning: {warning['message']}")
     return destination_id
 
 
@@ -163,13 +185,17 @@ def run_export(stack: Stack, destination_id: str, terminal: Terminal) -> dict[st
     export: dict[str, Any] = {}
     shown: tuple[str, int] = ("", -1)
     for export in stack.follow(export_id, timeout=TIMEOUT_SECONDS):
+        if export["ended"]:
+            break
         progress = export["progress"]
         quarter = int(progress["percent"] // 25) if progress else 0
         now = (export["status"], quarter)
         terminal.progress(f"  {progress_text(export)}", is_new=now != shown)
         shown = now
     status = terminal.bold(export["status"])
-    terminal.line(f"  {status} after {export['seconds']:.1f} s and {export['calls']} calls of Mailchimp")
+    terminal.line(f"  {status} after {export['seconds']:.1f} s and {export['calls']} calls to Mailchimp")
+    if export["status"] == "CompletedWithErrors":
+        terminal.line("  That is normal with real data: everybody arrived who can, and part 7 lists the others.")
     if problem := export["problem"]:
         terminal.line(f"  {problem['message']} {problem['action'] or ''}")
     return export
@@ -185,7 +211,7 @@ def progress_text(export: Mapping[str, Any]) -> str:
     filled = int(20 * done / total) if total else 0
     text += f"  [{'#' * filled}{'.' * (20 - filled)}] {progress['percent']:3.0f} %  {done:,} of {total:,} members"
     if progress["membersPerSecond"]:
-        text += f"  {progress['membersPerSecond']:,.0f}/s"
+        text += f"  {progress['membersPerSecond']:,.0f} a second"
     if progress["secondsLeft"]:
         text += f"  {progress['secondsLeft']:.0f} s left"
     return text
@@ -201,12 +227,12 @@ def show_books(export: Mapping[str, Any], terminal: Terminal) -> None:
         ("duplicates", "duplicates", "-", "the same address again in the same segment"),
         ("merged", "merged", "-", "the same person in another segment: one member with several tags"),
         ("members", "members", "=", ""),
-        ("unchanged", "unchanged", "-", "Mailchimp has them already as they are"),
-        ("suppressed", "suppressed", "-", "archived in Mailchimp by somebody, or refused for good before"),
-        ("not sent", "notSent", "-", "left when an export ends early"),
+        ("unchanged", "unchanged", "-", "always 0 in this version"),
+        ("suppressed", "suppressed", "-", "left alone: archived in Mailchimp, or refused for good before"),
+        ("not sent", "notSent", "-", "the export ended early: canceled or failed"),
         ("sent", "sent", "=", ""),
         ("created", "created", "-", "new in the audience"),
-        ("updated", "updated", "-", "were in the audience"),
+        ("updated", "updated", "-", "were there already"),
         ("rejected", "rejected", "-", "refused by Mailchimp, each with its reason"),
     )
     for label, name, sign, note in lines:
@@ -220,7 +246,7 @@ def show_audience(stack: Stack, export: Mapping[str, Any], terminal: Terminal) -
     terminal.heading("6. What Mailchimp holds now")
     audience = stack.sandbox.audience(AUDIENCE_ID)
     tags = {tag["name"]: tag["contacts"] for tag in audience["tags"]}
-    table = [("segment = tag", "people in it", "tagged in Mailchimp", "rejected or deleted")]
+    table = [("segment = tag", "people sent", "tagged in Mailchimp", "rejected")]
     for segment in export["segments"]:
         tagged = tags.pop(segment["tag"], 0)
         table.append((segment["tag"], f"{segment['tagged']:,}", f"{tagged:,}", f"{segment['tagged'] - tagged:,}"))
@@ -228,24 +254,27 @@ def show_audience(stack: Stack, export: Mapping[str, Any], terminal: Terminal) -
     for tag, count in tags.items():
         terminal.line(f"  Set by hand and left alone: '{tag}' on {count:,} contacts")
     statuses = ", ".join(f"{count:,} {status}" for status, count in audience["byStatus"].items() if count)
-    terminal.line(f"  {audience['contacts']:,} contacts: {statuses}; {audience['forgotten']} deleted for good")
-    terminal.line(f"  To look around while it runs: make serve, then {terminal.bold('http://127.0.0.1:8085/')}")
+    terminal.line(
+        f"  {audience['contacts']:,} contacts: {statuses}; {audience['forgotten']:,} more were deleted for good"
+    )
+    terminal.line(f"  To look around yourself: make serve, then open {terminal.bold('http://127.0.0.1:8085/')}")
 
 
 def show_rejected(stack: Stack, export: Mapping[str, Any], terminal: Terminal) -> None:
-    terminal.heading("7. Rejected profiles  (GET /api/exports/{id}/rejected)")
+    terminal.heading("7. Rejected profiles: why, and what to do  (GET /api/exports/{id}/rejected)")
     answer = stack.api("GET", f"/api/exports/{export['id']}/rejected")
     if not answer.ok:
         raise StackError(f"The rejected profiles were answered with {answer.status_code}: {answer.text[:500]}")
     rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     reasons = Counter((row["foundBy"], row["code"], row["field"]) for row in rows)
-    sentences = {(row["foundBy"], row["code"], row["field"]): _without_address(row) for row in rows}
-    table = [("profiles", "found by", "reason")]
+    samples = {(row["foundBy"], row["code"], row["field"]): row for row in rows}
     for reason, count in reasons.most_common():
-        field = f" ({reason[2]})" if reason[2] else ""
-        table.append((f"{count:,}", reason[0], f"{_shortened(sentences[reason], 85)}{field}"))
-    terminal.table(table, right=(0,))
-    terminal.line(terminal.dim(f"  Some of the {len(rows):,} rows of the CSV:"))
+        found_by, code, field = reason
+        who = "before sending" if found_by == "prepare" else "by Mailchimp"
+        sentence = _shortened(_without_address(samples[reason]), 100) + (f" ({field})" if field else "")
+        terminal.line(f"  {count:>6,}  {terminal.bold(code)}, found {who}: {sentence}")
+        terminal.line(terminal.dim(f"          {samples[reason]['action']}"))
+    terminal.line(f"  The CSV has {len(rows):,} lines, one for each. Some of them:")
     chosen = rows[:: max(1, len(rows) // REJECTED_SHOWN)][:REJECTED_SHOWN]
     some = [(row["segment"], row["row"], _shortened(row["email"], 40), row["code"]) for row in chosen]
     terminal.table([("segment", "row", "address", "code"), *some], right=(1,))
@@ -255,7 +284,8 @@ def _without_address(row: Mapping[str, str]) -> str:
     """The sentence for all rows with the same reason. In the CSV an apostrophe keeps spreadsheets from calculating."""
     address = row["email"].removeprefix("'")
     message = row["message"].removeprefix("'")
-    return message.replace(address, "this address") if address else message
+    sentence = message.replace(address, "this address") if address else message
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _shortened(text: str, length: int) -> str:
@@ -280,7 +310,7 @@ def check_all(
     return [
         Check(f"The export succeeded ({export['status']})", export["status"] in SUCCEEDED),
         Check("The books balance", balance(books)),
-        Check(f"All {expected.rows_read:,} rows of the files were read", books["rowsRead"] == expected.rows_read),
+        Check(f"All {expected.rows_read:,} rows of the segments were read", books["rowsRead"] == expected.rows_read),
         Check(
             f"Mailchimp counted the same: {totals['created']:,} created, {totals['updated']:,} updated",
             (totals["created"], totals["updated"]) == (books["created"], books["updated"]),

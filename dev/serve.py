@@ -33,12 +33,17 @@ def main() -> int:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; port 0 takes a free one."""
-    parser = argparse.ArgumentParser(prog="python -m dev.serve", description="The whole stack, left running.")
-    parser.add_argument("--port", type=int, default=7071, help="of the local Functions host (default 7071)")
-    parser.add_argument("--sandbox-port", type=int, default=8085, help="of the Mailchimp sandbox (default 8085)")
-    parser.add_argument("--blob-port", type=int, default=10000, help="of Azurite's blobs (default 10000)")
-    parser.add_argument("--queue-port", type=int, default=10001, help="of Azurite's queues (default 10001)")
-    parser.add_argument("--profiles", type=int, default=PROFILES, help=f"of the sample (default {PROFILES})")
+    parser = argparse.ArgumentParser(
+        prog="python -m dev.serve",
+        description="The whole stack on this machine with sample segments, left running until Ctrl-C.",
+    )
+    parser.add_argument("--port", type=int, default=7071, help="port of the local Functions host (default 7071)")
+    parser.add_argument("--sandbox-port", type=int, default=8085, help="port of the Mailchimp sandbox (default 8085)")
+    parser.add_argument("--blob-port", type=int, default=10000, help="port of Azurite's blobs (default 10000)")
+    parser.add_argument("--queue-port", type=int, default=10001, help="port of Azurite's queues (default 10001)")
+    parser.add_argument(
+        "--profiles", type=int, default=PROFILES, help=f"how many profiles the sample has (default {PROFILES})"
+    )
     options = parser.parse_args(arguments)
     if options.profiles < SMALLEST:
         parser.error(f"--profiles must be at least {SMALLEST}")
@@ -63,7 +68,8 @@ def serve(options: argparse.Namespace, terminal: Terminal) -> None:
         segments = ", ".join(segment.name for segment in sample.all_segments)
         terminal.heading("Running. Ctrl-C stops everything; nothing is kept.")
         addresses = (
-            ("Try the API", f"{stack.address}/api/docs"),
+            ("What to try", "docs/user-guide.md, in another terminal"),
+            ("Page of the API", f"{stack.address}/api/docs"),
             ("OpenAPI", f"{stack.address}/api/openapi.json"),
             ("What Mailchimp holds", f"{stack.sandbox.address}/"),
             ("Mailchimp API key", API_KEY),
@@ -76,7 +82,7 @@ def serve(options: argparse.Namespace, terminal: Terminal) -> None:
             terminal.line(f"  {label:<22}{value}")
         while stack.hosts[0].returncode is None:
             time.sleep(1)
-        raise StackError(f"The local host ended by itself; its log: {stack.log_folder / 'serve-host-1.log'}")
+        raise StackError(f"The local host ended by itself. Its log says why: {stack.log_folder / 'serve-host-1.log'}")
 
 
 def write_settings(stack: Stack) -> Path:

@@ -133,7 +133,7 @@ class Stack:
         """The JSON of a call that has to succeed. Raises StackError with what the API says otherwise."""
         answer = self.api(method, path, json=json)
         if not answer.ok:
-            raise StackError(f"{method} {path} was answered with {answer.status_code}: {answer.text[:2000]}")
+            raise StackError(f"The call {method} {path} was answered with {answer.status_code}: {answer.text[:2000]}")
         return answer.json() if answer.content else None
 
     def follow(self, export_id: str, *, timeout: float, every: float = 0.25) -> Iterator[dict[str, Any]]:

@@ -79,7 +79,7 @@ param refusalMemoryDays int = 90
 @maxValue(720)
 param maxWaitHours int = 24
 
-@description('Whether the app sends metrics and its calls of Mailchimp to Azure Monitor with OpenTelemetry. Off: figures are lines of the log.')
+@description('Whether the app sends metrics and its calls to Mailchimp to Azure Monitor with OpenTelemetry. Off: figures are lines of the log.')
 param openTelemetry bool = false
 
 @description('Days for which records of the audit log can be neither changed nor deleted, by nobody. 0: the app never does it, but whoever may write to the storage account can.')

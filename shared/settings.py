@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from shared.plain_faults import plain_fault
+
 MAILCHIMP_LOGIN_URL: Final = "https://login.mailchimp.com"
 MAILCHIMP_CONNECTION_LIMIT: Final = 10
 """Simultaneous connections that Mailchimp allows one user over all applications (Marketing API, "Throttling")."""
@@ -92,7 +94,7 @@ class Settings(BaseModel):
     @classmethod
     def _is_account_name(cls, value: str | None) -> str | None:
         if value is not None and not _ACCOUNT_NAME.fullmatch(value):
-            raise ValueError("is not a storage account name (3 to 24 lower-case letters and digits)")
+            raise ValueError("must be the name of a storage account (3 to 24 lower-case letters and digits)")
         return value
 
     @field_validator("mailchimp_login_url", "mailchimp_api_url", "public_url", "key_vault_url")
@@ -102,7 +104,7 @@ class Settings(BaseModel):
             return None
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("is not an absolute http or https address")
+            raise ValueError("must be an absolute http or https address")
         if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
             raise ValueError("must use https (http is accepted only for this machine)")
         return value.rstrip("/")
@@ -113,7 +115,7 @@ class Settings(BaseModel):
         found = [origin_of(each.strip()) for each in value.split(",") if each.strip()]
         if None in found:
             raise ValueError(
-                "is not a list of origins, separated by commas, such as https://portal.contoso.example: https, "
+                "must be a list of origins, separated by commas, such as https://portal.contoso.example: https, "
                 "without a path (http is accepted only for this machine)"
             )
         return tuple(dict.fromkeys(origin for origin in found if origin is not None))
@@ -127,13 +129,13 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.storage_connection_string is None and self.storage_account_name is None:
-            raise ValueError("AzureWebJobsStorage (or AzureWebJobsStorage__accountName) is missing")
+            raise ValueError("The setting AzureWebJobsStorage (or AzureWebJobsStorage__accountName) is missing")
         if self.site_name is not None and self.key_vault_url is None:
-            raise ValueError("KEY_VAULT_URL is missing; secrets are kept in Key Vault when the app runs in Azure")
+            raise ValueError("The setting KEY_VAULT_URL is missing: in Azure the app keeps secrets in Key Vault")
         if (self.mailchimp_client_id is None) != (self.mailchimp_client_secret is None):
-            raise ValueError("MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET must be set together")
+            raise ValueError("The settings MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET must be set together")
         if self.open_telemetry and self.application_insights is None:
-            raise ValueError("OPEN_TELEMETRY is on, and APPLICATIONINSIGHTS_CONNECTION_STRING is missing")
+            raise ValueError("The setting OPEN_TELEMETRY is on, but APPLICATIONINSIGHTS_CONNECTION_STRING is missing")
         return self
 
     @property
@@ -171,7 +173,5 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        text = str(first["msg"]).removeprefix("Value error, ")
-        name = str(first["loc"][0]) if first["loc"] else ""
-        sentence = f"The setting {name}: {text}." if name else f"The setting {text}."
-        raise SettingsError(sentence) from None
+        fault = plain_fault(str(first["msg"]))
+        raise SettingsError(f"The setting {first['loc'][0]} {fault}." if first["loc"] else f"{fault}.") from None

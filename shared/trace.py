@@ -1,7 +1,7 @@
 """The trace that a piece of work belongs to, in the form of W3C Trace Context ("traceparent").
 
 An HTTP call begins a trace or goes on with the caller's; queue messages and export documents carry it on; every log
-line and every call of Mailchimp names it. So one search finds everything that a click in the portal has set off.
+line and every call to Mailchimp names it. So one search finds everything that a click in the portal has set off.
 """
 
 from __future__ import annotations

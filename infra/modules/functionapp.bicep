@@ -43,7 +43,7 @@ param deploymentContainerUrl string
 @description('Where telemetry is sent.')
 param applicationInsightsConnectionString string
 
-@description('Whether the app sends metrics and its calls of Mailchimp to Azure Monitor with OpenTelemetry. Its log lines go there in any case.')
+@description('Whether the app sends metrics and its calls to Mailchimp to Azure Monitor with OpenTelemetry. Its log lines go there in any case.')
 param openTelemetry bool
 
 @description('Subnet the app calls out from. Empty: no virtual network.')

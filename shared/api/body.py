@@ -49,7 +49,7 @@ async def read_body(receive: Receive) -> bytes | None:
 def refuse_body(method: str, headers: Headers, body: bytes | None) -> Response | None:
     """The answer to a body that is not taken, None where it is; ``body`` is what ``read_body`` returned."""
     if body is None:
-        return error_response(413, "bodyTooLarge", f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        return error_response(413, "bodyTooLarge", f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
     if not body or method in SAFE_METHODS:
         return None
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -58,7 +58,7 @@ def refuse_body(method: str, headers: Headers, body: bytes | None) -> Response |
             415, "notJson", "Send the body as JSON, with the header Content-Type: application/json.", "Content-Type"
         )
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        message = "Send the body as it is, without the header Content-Encoding: it is not unpacked here."
+        message = "Send the body uncompressed, without the header Content-Encoding."
         return error_response(415, "notJson", message, "Content-Encoding", headers={"Accept-Encoding": "identity"})
     try:
         json.loads(body, object_pairs_hook=_Look(), parse_constant=_refuse_constant)
@@ -78,18 +78,20 @@ class _Look:
     def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         self._entries += sum(len(value) + 1 if isinstance(value, list) else 1 for _, value in pairs)
         if self._entries > MAX_ENTRIES:
-            raise _BodyRefused(413, "bodyTooLarge", f"The body has more than {MAX_ENTRIES} entries.")
+            raise _BodyRefused(
+                413, "bodyTooLarge", f"The body has more than {MAX_ENTRIES:,} properties and items in all."
+            )
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:  # readers take the one or the other: nobody can tell what was meant
-                message = f"The body is not JSON: the property '{name[:200]}' is there twice."
+                message = f"The body is not JSON: the property '{name[:200]}' appears twice."
                 raise _BodyRefused(400, "invalidJson", message)
             found[name] = value
         return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _BodyRefused(400, "invalidJson", f"The body is not JSON: {name} is no number.")
+    raise _BodyRefused(400, "invalidJson", f"The body is not JSON: {name} is not a number of JSON.")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -40,7 +40,7 @@ class AudienceView(JsonDocument):
     member_count: int
     """Subscribed contacts in it now."""
     double_optin: bool
-    """Whether it asks people to confirm by mail. Contacts that an export adds are not asked."""
+    """Whether it asks people to confirm by e-mail (double opt-in). Contacts that an export adds are not asked."""
     marketing_permissions: bool
     """Whether it has GDPR fields."""
     merge_fields: list[MergeFieldView] | None = None

@@ -155,7 +155,7 @@ def routes(services: Services) -> APIRouter:
     def add_yourself_as_export_user(
         destination_id: DestinationId, user: Contributor, response: Response
     ) -> DestinationView:
-        """Record yourself as the person in whose name this destination exports. Required before the first export."""
+        """Add yourself as export user: this destination then exports in your name. Required before the first export."""
         open_destination(destinations, destination_id, user)
         return answer(destinations.set_export_user(destination_id, user.person), response)
 

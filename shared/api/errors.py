@@ -20,6 +20,7 @@ from shared.destinations import errors as destinations
 from shared.exports import errors as exports
 from shared.mailchimp import errors as mailchimp
 from shared.mailchimp.access import LookupsBusy
+from shared.plain_faults import plain_fault
 from shared.schedule.errors import ScheduleChanged, ScheduleInvalid
 from shared.secrets.store import SecretStoreError
 from shared.segments import errors as segments
@@ -213,8 +214,8 @@ def answer_to(error: Exception, public_url: str) -> Response:
 
 _HTTP_MESSAGES: Final = {
     400: ("invalidJson", "The body is not readable JSON."),
-    404: ("notFound", "There is nothing at this address. GET /api/docs lists what there is."),
-    405: ("methodNotAllowed", "This address does not take this method. GET /api/docs lists what there is."),
+    404: ("notFound", "There is nothing at this address. GET /api/docs lists all calls."),
+    405: ("methodNotAllowed", "This address does not take this method. GET /api/docs lists all calls."),
 }
 
 
@@ -262,17 +263,19 @@ def _invalid_request(_: Request, error: Exception) -> Response:
 
 def _validation_detail(found: Mapping[str, Any]) -> ErrorDetail:
     """One finding of the validation. The value itself is never repeated: it may be a secret."""
-    message = str(found["msg"]).removeprefix("Value error, ")
+    message = plain_fault(str(found["msg"]))
+    message = f"{message[:1].upper()}{message[1:]}."
     code = str(found["type"])
     if code == "json_invalid":
         message = f"{found['ctx']['error']}, at character {found['loc'][-1]}"
     elif found["loc"][-1] == "[key]":
-        message = "This is no merge tag: a tag has 1 to 50 upper-case letters, digits and underscores."
+        message = "This is not a merge tag: a tag has 1 to 50 upper-case letters, digits and underscores."
     return ErrorDetail(code=code, message=_MESSAGES.get(code, message), target=_target(found["loc"]))
 
 
 _MESSAGES: Final = {
-    "extra_forbidden": "There is no such property here.",
+    "string_unicode": "This holds text that is not Unicode.",
+    "extra_forbidden": "There is no property of this name here.",
     "missing": "This is required.",
     "model_type": "This must be an object.",
     "model_attributes_type": "This must be an object.",

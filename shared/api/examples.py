@@ -93,7 +93,9 @@ _DESTINATION: Final[dict[str, Any]] = {
     "warnings": [
         {
             "code": "doubleOptInBypassed",
-            "message": "The audience 'Customers' asks for a confirmation mail; contacts added here do not get one.",
+            "message": "The audience 'Customers' asks for double opt-in. Contacts that an export adds are subscribed "
+            "at once, without a confirmation e-mail: export only people who have agreed to be written to, or choose "
+            "the status 'pending' for new members.",
             "target": "audienceId",
         }
     ],
@@ -335,7 +337,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                 "destinationId": "91b0e4d7c8a25f36",
                 "displayName": "Partners",
                 "code": "destinationNotReady",
-                "message": "The destination is not ready. Still to do: choose segments.",
+                "message": "The destination is not ready. Still to do: choose at least one segment.",
                 "exportId": None,
             }
         ],
@@ -343,7 +345,9 @@ EXAMPLES: Final[dict[str, Any]] = {
     "getRejectedProfiles": (
         "segment,file,row,email,foundBy,code,field,message,action,retryable\n"
         "Gold,CustomerInsights/Gold/part-0.csv,118,ada@mail.example,mailchimp,complianceState,,"
-        "ada@mail.example is in a compliance state.,The contact unsubscribed.,false\n"
+        "ada@mail.example is in a compliance state.,"
+        "\"The contact unsubscribed, bounced or is under review. Only they can join again, with Mailchimp's sign-up "
+        'form.",false\n'
     ),
     "Health": {"status": "ok"},
     "AppReadiness": {"status": "ready", "checks": {"storage": True, "secretStore": True}},

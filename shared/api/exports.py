@@ -142,7 +142,7 @@ def routes(services: Services) -> APIRouter:
         },
     )
     def cancel_export(export_id: ExportId, user: Contributor, response: Response, _: NoBody = None) -> ExportView:
-        """End an export early: within one batch per lane, with its books closed."""
+        """End an export early. Calls under way are completed, at most one on each connection; its books are closed."""
         _require_given(services, exports.get(export_id), user)
         return follow(exports.cancel(export_id, user.person), response)
 
@@ -174,7 +174,7 @@ def routes(services: Services) -> APIRouter:
         idempotency_key: IdempotencyKey = None,
         _: NoBody = None,
     ) -> ExportView:
-        """Send what a failed or canceled export has no result for, with a new export. Follow that one."""
+        """Send the rest of a failed or canceled export, with a new export: follow that one."""
         earlier = exports.get(export_id)
         _require_given(services, earlier, user)
         destination = services.destinations.get(earlier.destination_id).destination

@@ -74,7 +74,9 @@ class Gate:
             if answer.started:
                 raise
             response = error_response(
-                500, "unexpectedError", f"Something unexpected happened. The app's log tells more under '{request_id}'."
+                500,
+                "unexpectedError",
+                f"Something unexpected happened. If it happens again, look for '{request_id}' in the app's log.",
             )
             await response(scope, receive, answer)
 
@@ -109,7 +111,10 @@ class Gate:
                 return sign_in_first(scope)  # a person's browser, and not a program
             if principal is None:
                 return error_response(
-                    401, "signInRequired", "Sign in first (Entra ID).", headers={"WWW-Authenticate": "Bearer"}
+                    401,
+                    "signInRequired",
+                    "You are not signed in. Sign in with Entra ID first.",
+                    headers={"WWW-Authenticate": "Bearer"},
                 )
             return principal
         if self._settings.site_name is not None:
@@ -140,7 +145,13 @@ class Gate:
             return None
         if not self._settings.auth_enabled and _host_name(origin.partition("://")[2]) in _LOOPBACK_NAMES:
             return None
-        return error_response(403, "foreignOrigin", "The request comes from a page of another site.", "Origin")
+        return error_response(
+            403,
+            "foreignOrigin",
+            "The request comes from a page of another site. An administrator can add its origin to the setting "
+            "PORTAL_ORIGINS.",
+            "Origin",
+        )
 
 
 class _Answer:

@@ -32,12 +32,12 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/health", openapi_extra={"security": []})
     async def get_health() -> Health:
-        """Alive. Open to everybody, and asks nothing else."""
+        """Whether the process is alive. Open to everybody, and asks nothing else."""
         return Health()
 
     @router.get("/ready", responses={503: {"model": AppReadiness, "description": "Something does not answer."}})
     def get_readiness(response: Response) -> AppReadiness:
-        """Storage and secret store answer. For everybody who is signed in."""
+        """Whether storage and the secret store answer. For everybody who is signed in."""
         checks = {name: check() for name, check in services.readiness.items()}
         ready = all(checks.values())
         if not ready:

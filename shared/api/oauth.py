@@ -53,7 +53,7 @@ class AuthorizeRequest(RequestBody):
 
 
 class AuthorizeView(JsonDocument):
-    """A sign-in that has begun."""
+    """A sign-in that was started."""
 
     authorize_url: str
     """The page of Mailchimp to open in the browser of whoever asked."""
@@ -88,10 +88,10 @@ _DOCUMENTED: Final[dict[str, Any]] = {
             "description": description,
         }
         for name, description in (
-            ("state", "The state of the sign-in that was begun."),
+            ("state", "The state of the sign-in that was started."),
             ("code", "Exchanged for a token; absent where the sign-in failed."),
             ("error", "Why it failed, e.g. access_denied; absent where it did not."),
-            ("error_description", "Not looked at."),
+            ("error_description", "Ignored."),
         )
     ]
 }
@@ -115,7 +115,7 @@ def routes(services: Services) -> APIRouter:
     def authorize(
         destination_id: DestinationId, user: Administrator, body: AuthorizeRequest | None = None
     ) -> AuthorizeView:
-        """Begin a sign-in to Mailchimp with OAuth 2. Open `authorizeUrl` in your browser: you come back to this app as
+        """Start a sign-in to Mailchimp with OAuth 2. Open `authorizeUrl` in your browser: you come back to this app as
         the same person within ten minutes, once, and are shown a page, or sent to `returnTo`.
 
         Needs the app to be registered at Mailchimp: 409 `oauthNotConfigured` if it is not.
@@ -216,16 +216,16 @@ def _example_pages() -> dict[str, Response]:
 
 def _sentence(error: Exception) -> str:
     """What happened and what to do, for the person in front of the page."""
-    reload = f"Reload this page in a moment: that works until {_minutes()} minutes after the sign-in was begun."
+    reload = f"Reload this page in a moment: that works for {_minutes()} minutes from the start of the sign-in."
     match error:
         case destinations.DestinationNotFound() | destinations.DestinationBeingRemoved():
-            return "The destination was removed in the meantime, so nothing was connected. Create another one."
+            return "The destination was removed in the meantime, so nothing was connected. Create another destination."
         case mailchimp.Unavailable():
             return f"{error.message} Nothing was connected yet. {reload}"
         case mailchimp.MailchimpError():
             return f"{error.message} {error.action}"
         case SecretStoreError():
-            return f"{error} Nothing was connected yet. Then reload this page, or begin the sign-in again."
+            return f"{error} Nothing was connected yet. Then reload this page, or start the sign-in again."
         case AzureError():
             return f"The app's storage or secret store did not answer as it should. Nothing was connected yet. {reload}"
         case _ if isinstance(error, PASSING):

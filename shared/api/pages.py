@@ -58,7 +58,7 @@ def sign_in_first(scope: Scope) -> HTMLResponse:
         back += f"?{query.decode('latin-1')}"
     return page(
         "Sign in to continue",
-        "You are not signed in to this app. Sign in as the person who began the sign-in to Mailchimp, and it goes on "
+        "You are not signed in to this app. Sign in as the person who started the sign-in to Mailchimp, and it goes on "
         "from there.",
         401,
         link=(f"/.auth/login/aad?post_login_redirect_uri={quote(back, safe='', encoding='latin-1')}", "Sign in"),

@@ -103,7 +103,12 @@ def number_in(part: str) -> int:
 
 def not_a_cursor() -> ApiError:
     """What to raise for an ``after`` that the list cannot have answered."""
-    return ApiError(422, "invalidRequest", "after: This is not the after of a nextLink.", "after")
+    return ApiError(
+        422,
+        "invalidRequest",
+        "after: This is not from a nextLink. Follow the nextLink of the page before as it is.",
+        "after",
+    )
 
 
 def behind(items: Iterable[T], key: Callable[[T], Key], after: Key | None) -> Iterable[T]:

@@ -37,7 +37,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="Any text of the caller's choice: the same key for the same destination starts one export only.",
+        description="Any word of your choice: the same key for the same destination starts one export only.",
     ),
 ]
 
@@ -49,7 +49,7 @@ _ZONE: Final = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 def _iso_8601(value: object) -> object:
     """Seconds since 1970, which pydantic would take too, are refused. A plus sign in an address means a blank."""
     if not isinstance(value, str) or not _DATE_AND_TIME.match(value):
-        raise ValueError("This is no time in ISO 8601, such as 2026-11-22T06:00:00Z.")
+        raise ValueError("This is not a time in ISO 8601, such as 2026-11-22T06:00:00Z.")
     return _ZONE.sub(r"\1+\2", value)
 
 
@@ -63,7 +63,9 @@ def _in_utc(moment: datetime) -> datetime:
 _Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
 From = Annotated[
     _Moment | None,
-    Query(alias="from", description="At this moment or later: ISO 8601 with a zone, such as 2026-11-22T06:00:00Z."),
+    Query(
+        alias="from", description="At this moment or later: ISO 8601 with a time zone, such as 2026-11-22T06:00:00Z."
+    ),
 ]
 To = Annotated[_Moment | None, Query(alias="to", description="Before this moment: ISO 8601 with a time zone.")]
 

@@ -26,7 +26,7 @@ def routes(services: Services) -> APIRouter:
     def set_schedule(
         body: ScheduleRequest, user: Administrator, response: Response, if_match: IfMatch = None
     ) -> ScheduleView:
-        """Replace the schedule. Times are the clock's on the wall of the time zone, across daylight saving."""
+        """Replace the schedule. Times are those of the clock on the wall in the time zone, in summer and in winter."""
         return _answer(services.schedule.put(body, user.person, etag_wanted(if_match)), response)
 
     @router.get("/destinations/{destinationId}/schedule", responses={200: sends(ETAG), **errors("destinationNotFound")})

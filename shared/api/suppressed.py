@@ -93,7 +93,7 @@ def routes(services: Services) -> APIRouter:
     def clear_suppressed_members(
         destination_id: DestinationId, body: ClearRequest, user: Contributor
     ) -> ClearedMembers:
-        """Have people sent again by the next export of every destination of this audience."""
+        """Clear suppressed members: the next export of every destination of this audience sends them again."""
         destination = open_destination(services.destinations, destination_id, user)
         done = suppressed.clear(destination, body.emails, user.person)
         return ClearedMembers(cleared=done.count, shared_with=done.shared_with)

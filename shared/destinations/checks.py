@@ -48,7 +48,7 @@ def check_tags(segments: Sequence[str]) -> list[Finding]:
             findings.append(
                 Finding(
                     "segmentNameTooLong",
-                    f"The name of segment '{name[:40]}…' has {len(name)} characters; a Mailchimp tag has at most "
+                    f"The name of the segment '{name[:40]}…' has {len(name)} characters; a Mailchimp tag has at most "
                     f"{MAX_TAG_CHARACTERS}. Give the segment a shorter name at its source.",
                     target,
                 )
@@ -57,7 +57,7 @@ def check_tags(segments: Sequence[str]) -> list[Finding]:
             findings.append(
                 Finding(
                     "segmentNameNotTag",
-                    f"The name of segment '{name}' begins or ends with a blank, which a Mailchimp tag cannot. "
+                    f"The name of the segment '{name}' begins or ends with a space, which a Mailchimp tag cannot. "
                     "Rename the segment at its source.",
                     target,
                 )
@@ -129,7 +129,11 @@ def check_merge_fields(
         target = f"dataMatching.mergeFields.{tag}"
         if tag == "EMAIL":
             findings.append(
-                Finding("matchedTwice", "The address is matched with email, not with a merge field.", target)
+                Finding(
+                    "matchedTwice",
+                    "The e-mail address is matched with email, not with a merge field. Leave EMAIL out here.",
+                    target,
+                )
             )
         elif tag not in by_tag:
             findings.append(
@@ -154,8 +158,8 @@ def audience_warnings(audience: ChosenAudience | None, status: MemberStatus) -> 
         SetUpWarning(
             code="doubleOptInBypassed",
             message=f"The audience '{audience.name}' asks for double opt-in. Contacts that an export adds are "
-            "subscribed at once, without a confirmation mail: export only people who have agreed to be written to, or "
-            "choose the status 'pending' for new members.",
+            "subscribed at once, without a confirmation e-mail: export only people who have agreed to be written to, "
+            "or choose the status 'pending' for new members.",
             target="audienceId",
         ),
     )
@@ -171,7 +175,7 @@ def merge_field_warnings(
     return tuple(
         SetUpWarning(
             code=REQUIRED_NOT_MATCHED,
-            message=f"The audience '{audience_name}' requires the merge field {field.tag}, and no profile field is "
+            message=f"The audience '{audience_name}' requires the merge field {field.tag}, but no profile field is "
             "matched to it. Mailchimp may refuse members without it: match it, or make it optional in Mailchimp.",
             target="dataMatching.mergeFields",
         )
@@ -185,7 +189,7 @@ def _wrong_type(target: str, tag: str, *, wants_address: bool) -> Finding:
         f"The merge field {tag} is an address: match its parts (addr1, city, state, zip; addr2 and country if you "
         "have them) instead of one field."
         if wants_address
-        else f"The merge field {tag} is no address: match one profile field to it."
+        else f"The merge field {tag} is not an address: match one profile field to it."
     )
     return Finding("mergeFieldTypeDiffers", message, target)
 
@@ -197,6 +201,6 @@ def _suggestion(wanted: str, known: Collection[str], what: str) -> str:
     if close:
         return f" Did you mean {' or '.join(repr(name) for name in close)}?"
     if not known:
-        return f" It has no {what}."
+        return f" There are no {what}."
     shown = ", ".join(sorted(known)[:12])
     return f" Its {what}: {shown}{', …' if len(known) > 12 else '.'}"

@@ -26,7 +26,7 @@ AUDIENCES_WITH_MERGE_FIELDS: Final = 20
 _CHARACTERS_WORTH_HIDING: Final = 12
 _ACCOUNT_CHANGED: Final = SetUpWarning(
     code="accountChanged",
-    message="The sign-in belongs to another Mailchimp account than before. Choose an audience of this account.",
+    message="The sign-in is for another Mailchimp account than before. Choose an audience of this account.",
     target="audienceId",
 )
 

@@ -63,8 +63,8 @@ class DestinationChanged(DestinationError):
 
     def __init__(self, destination_id: str) -> None:
         super().__init__(
-            f"Destination '{destination_id}' was changed by somebody else in the meantime. "
-            "Read it again and repeat your change."
+            f"Somebody else has changed destination '{destination_id}' in the meantime. Load it again and repeat your "
+            "change."
         )
 
 
@@ -74,7 +74,10 @@ class DestinationBeingRemoved(DestinationError):
     code = "destinationBeingRemoved"
 
     def __init__(self, destination_id: str) -> None:
-        super().__init__(f"Destination '{destination_id}' is being removed. Only its removal can be repeated.")
+        super().__init__(
+            f"Destination '{destination_id}' is being removed, so it can no longer be changed or exported. Only the "
+            "removal itself can be repeated."
+        )
 
 
 class TagsAreKept(DestinationError):
@@ -85,8 +88,8 @@ class TagsAreKept(DestinationError):
 
     def __init__(self, destination_id: str) -> None:
         super().__init__(
-            f"The removal of destination '{destination_id}' has begun with the tags kept, and its Mailchimp sign-in is "
-            "deleted already. Take the tags away in Mailchimp."
+            f"The removal of destination '{destination_id}' began by keeping the tags, and its Mailchimp sign-in is "
+            "already deleted. Remove the tags in Mailchimp yourself."
         )
 
 
@@ -108,8 +111,8 @@ class ConsentRequired(DestinationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Nothing can be exported unless you agree to data privacy and compliance: read GET /api/consent-text "
-            'and send "consent": {"agreed": true}.'
+            "Nothing can be exported unless you agree to data privacy and compliance. Read the text (GET "
+            '/api/consent-text), then send "consent": {"agreed": true}.'
         )
 
 
@@ -119,8 +122,10 @@ class NotConnected(DestinationError):
     code = "notConnected"
 
     def __init__(self, destination_id: str, *, again: bool) -> None:
-        state = "has to sign in to Mailchimp again" if again else "is not signed in to Mailchimp"
-        super().__init__(f"Destination '{destination_id}' {state}. Sign in first (POST …/authorize or PUT …/api-key).")
+        state = (
+            "no longer signed in. Sign in to Mailchimp again" if again else "not signed in to Mailchimp. Sign in first"
+        )
+        super().__init__(f"Destination '{destination_id}' is {state} (POST …/authorize or PUT …/api-key).")
 
 
 class SignInRefused(DestinationError):
@@ -137,10 +142,10 @@ class ConfirmationNeeded(DestinationError):
     target = "audienceId"
 
     def __init__(self, old: str, new: str | None) -> None:
-        where = f"The next export goes to '{new}' in full. " if new else ""
+        where = f"The next export sends everybody to '{new}'. " if new else ""
         super().__init__(
-            f"This destination has exported to the audience '{old}'. Contacts and tags that it made there stay, and "
-            f'are no longer updated. {where}To change the audience all the same, send "confirm": true.'
+            f"This destination has exported to the audience '{old}'. The contacts and tags there stay, but are no "
+            f'longer updated. {where}To change the audience all the same, send "confirm": true.'
         )
 
 
@@ -151,8 +156,8 @@ class OAuthNotConfigured(DestinationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This app is not registered at Mailchimp: its settings MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET are "
-            "missing. Ask whoever runs the app to set them, or sign in with an API key (PUT …/api-key)."
+            "This app is not registered at Mailchimp: the settings MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET are "
+            "missing. Ask the administrator who deployed it to set them, or sign in with an API key (PUT …/api-key)."
         )
 
 
@@ -163,8 +168,8 @@ class PersonUnknown(DestinationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A sign-in to Mailchimp is bound to the person who begins it, and your sign-in to this app names no object "
-            "ID (claim oid). Sign in with an account of your Entra ID tenant, or use an API key (PUT …/api-key)."
+            "A sign-in to Mailchimp belongs to the person who starts it, but your sign-in to this app has no object ID "
+            "(claim oid). Sign in with an account of your Entra ID tenant, or use an API key (PUT …/api-key)."
         )
 
 
@@ -176,8 +181,9 @@ class ReturnToNotAllowed(DestinationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "returnTo is not the address of a page of a portal of this app: it has to begin with one of the origins in "
-            "the setting PORTAL_ORIGINS and hold visible ASCII characters only. Leave it out to be shown a plain page."
+            "returnTo must be a page of a portal that this app knows: an address that begins with one of the origins "
+            "in the setting PORTAL_ORIGINS, in visible ASCII characters. Leave it out to end on a plain page of this "
+            "app."
         )
 
 
@@ -197,8 +203,8 @@ class AuthorizationMalformed(AuthorizationError):
 
     code = "authorizationMalformed"
     sentence = (
-        "The address of this page is not as Mailchimp makes it, so nothing was connected. Begin the sign-in again at "
-        "the destination, and follow it in one browser window."
+        "The address of this page is incomplete or was changed on its way from Mailchimp, so nothing was connected. "
+        "Start the sign-in again from the destination, and complete it in one browser window."
     )
 
 
@@ -207,7 +213,7 @@ class AuthorizationUnknown(AuthorizationError):
 
     code = "authorizationUnknown"
     sentence = (
-        "This sign-in is not known here, or was begun long ago, so nothing was connected. Begin it again at the "
+        "This sign-in is unknown here, or was started too long ago, so nothing was connected. Start it again from the "
         "destination."
     )
 
@@ -217,8 +223,8 @@ class AuthorizationOfAnother(AuthorizationError):
 
     code = "authorizationOfAnother"
     sentence = (
-        "Somebody else began this sign-in, and only that person can complete it; nothing was connected. Sign in to "
-        "this app as that person and reload this page, or begin a sign-in of your own at the destination."
+        "Somebody else started this sign-in, and only that person can complete it, so nothing was connected. Sign in "
+        "to this app as that person and reload this page, or start a sign-in of your own from the destination."
     )
 
 
@@ -227,8 +233,8 @@ class AuthorizationExpired(AuthorizationError):
 
     code = "authorizationExpired"
     sentence = (
-        "This sign-in has expired: it has to be completed within ten minutes, so nothing was connected. Begin it again "
-        "at the destination."
+        "This sign-in has expired, because it was not completed within ten minutes. Nothing was connected. Start it "
+        "again from the destination."
     )
 
 
@@ -237,8 +243,8 @@ class AuthorizationUsed(AuthorizationError):
 
     code = "authorizationUsed"
     sentence = (
-        "This sign-in was completed before and works only once; nothing was changed now. If the destination is not "
-        "connected, begin the sign-in again there."
+        "This sign-in was completed before and works only once, so nothing has changed now. If the destination is not "
+        "connected, start the sign-in again from there."
     )
 
 
@@ -247,8 +253,8 @@ class AuthorizationInProgress(AuthorizationError):
 
     code = "authorizationInProgress"
     sentence = (
-        "This sign-in is being completed at this moment, perhaps in another window. Look at the destination in a "
-        "minute: if it is not connected then, reload this page."
+        "This sign-in is being completed right now, perhaps in another window. Look at the destination in a minute; if "
+        "it is not connected by then, reload this page."
     )
 
 
@@ -257,8 +263,8 @@ class AuthorizationDenied(AuthorizationError):
 
     code = "authorizationDenied"
     sentence = (
-        "You did not allow the access at Mailchimp, so nothing was connected. To connect the destination after all, "
-        "begin the sign-in again there and choose Allow."
+        "You did not allow access in Mailchimp, so nothing was connected. To connect the destination after all, start "
+        "the sign-in again from there and choose Allow."
     )
 
 
@@ -267,8 +273,8 @@ class AuthorizationFailed(AuthorizationError):
 
     code = "authorizationFailed"
     sentence = (
-        "Mailchimp ended the sign-in with an error, so nothing was connected. Begin it again at the destination; if it "
-        "happens again, connect it with an API key."
+        "Mailchimp ended the sign-in with an error, so nothing was connected. Start it again from the destination; if "
+        "that happens again, connect the destination with an API key."
     )
 
 

@@ -47,7 +47,7 @@ class Fitting:
                 continue
             segment = detail.summary
             if not segment.exportable:
-                message = f"Segment '{segment.name}' cannot be exported: {segment.reason}"
+                message = f"The segment '{segment.name}' cannot be exported: {segment.reason}"
                 findings.append(Finding("segmentNotExportable", message, target))
             else:
                 fields[segment.name] = [field.name for field in detail.fields]
@@ -91,6 +91,6 @@ def _unknown_audience(audience_id: str, destination: Destination) -> Finding:
     return Finding(
         "audienceNotFound",
         f"The Mailchimp account '{destination.sign_in.account_name}' has no audience with the ID '{audience_id}'. "
-        "Pick one of GET …/audiences.",
+        "Choose one of the account's audiences (GET …/audiences).",
         "audienceId",
     )

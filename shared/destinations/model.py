@@ -87,9 +87,9 @@ class ChosenAudience(JsonDocument):
     id: str
     """Mailchimp's ID of the audience."""
     name: str
-    """When it was chosen."""
+    """Its name when it was last looked at."""
     double_optin: bool = False
-    """It asks people to confirm by mail."""
+    """Whether it asks people to confirm by e-mail."""
 
 
 class AddressMatching(JsonDocument):
@@ -143,7 +143,7 @@ class SetUpWarning(JsonDocument):
 
 
 class TagsOnRemoval(StrEnum):
-    """What happens to the tags we set when the destination is removed."""
+    """What happens to the tags that the destination has set when it is removed."""
 
     KEEP = "keep"
     REMOVE = "remove"
@@ -151,7 +151,7 @@ class TagsOnRemoval(StrEnum):
 
 def memberships(number: int) -> str:
     """So many memberships in tags, in words."""
-    return "1 membership in a tag" if number == 1 else f"{number:,} memberships in tags"
+    return "1 tag on a contact" if number == 1 else f"{number:,} tags on contacts"
 
 
 class Removal(JsonDocument):
@@ -258,7 +258,10 @@ class Destination(JsonDocument):
             sentence
             for missing, sentence in (
                 (not self.enabled, "enable the destination: it was disabled"),
-                (self.consent.withdrawn_at is not None, "agree to data privacy and compliance: it was withdrawn"),
+                (
+                    self.consent.withdrawn_at is not None,
+                    "agree to data privacy and compliance again: the consent was withdrawn",
+                ),
                 (self.sign_in.state is SignInState.NOT_CONNECTED, "sign in to Mailchimp"),
                 (self.sign_in.state is SignInState.NEEDS_AUTHENTICATION, "sign in to Mailchimp again"),
                 (self.audience is None, "choose an audience"),

@@ -39,7 +39,7 @@ class Check(JsonDocument):
     state: State
     """Whether it is."""
     message: str | None = None
-    """What is missing and how to mend it; null when done."""
+    """What is missing and what to do about it; null when done."""
 
 
 class SegmentProfiles(JsonDocument):
@@ -137,7 +137,10 @@ class ReadinessReports:
         except NotConnected as error:
             return answer(State.MISSING, str(error))
         except (mailchimp.Unavailable, LookupsBusy):
-            return answer(State.UNKNOWN, "Mailchimp does not answer right now, so this could not be looked at.")
+            return answer(
+                State.UNKNOWN,
+                "Mailchimp does not answer right now, so this could not be checked. Try again in a moment.",
+            )
         except mailchimp.MailchimpError as error:
             return answer(State.MISSING, f"{error.message} {error.action}")
         return _checked(code, title, findings), looked_at.warnings
@@ -164,11 +167,11 @@ _STEPS: Final[Sequence[tuple[str, str, Callable[[Destination], bool]]]] = (
     ("segments", "At least one segment is chosen", lambda d: bool(d.segments)),
 )
 _WHAT_TO_DO: Final = {
-    "enabled": "It was disabled. Enable it again.",
+    "enabled": "The destination is disabled. Enable it again.",
     "consent": "The consent was withdrawn. An administrator has to read the text and agree again.",
     "signIn": "Sign in to Mailchimp.",
     "audience": "Choose one of the account's audiences.",
-    "exportUser": 'Use "Add yourself as export user": the export runs in that person\'s name.',
+    "exportUser": 'Use "Add yourself as export user": exports then run in your name.',
     "dataMatching": "Choose the profile field that holds the e-mail address.",
     "segments": "Choose the segments to export.",
 }
@@ -183,8 +186,15 @@ def _steps(destination: Destination) -> list[Check]:
             message = f"{destination.sign_in.problem} Sign in to Mailchimp again."
         checks.append(Check(code=code, title=title, state=State.DONE if done else State.MISSING, message=message))
     if destination.removal is not None:
-        message = "The destination is being removed."
-        checks.append(Check(code="notBeingRemoved", title="It is there to stay", state=State.MISSING, message=message))
+        message = "The destination is being removed. Create another one to export again."
+        checks.append(
+            Check(
+                code="notBeingRemoved",
+                title="The destination is not being removed",
+                state=State.MISSING,
+                message=message,
+            )
+        )
     return checks
 
 
@@ -197,8 +207,8 @@ def _checked(code: str, title: str, findings: Sequence[Finding]) -> Check:
 def _about_members(destination: Destination) -> Sequence[SetUpWarning]:
     """What the chosen status of new members means, where it is not what most expect."""
     messages = {
-        MemberStatus.PENDING: "Mailchimp sends every new member a mail that asks for confirmation, all at about the "
-        "same time as the export. Who does not confirm gets no campaign.",
+        MemberStatus.PENDING: "Mailchimp sends every new member an e-mail that asks them to confirm, all at about the "
+        "time of the export. Whoever does not confirm gets no campaigns.",
         MemberStatus.TRANSACTIONAL: "New members get no campaigns: transactional contacts have not subscribed.",
     }
     message = messages.get(destination.member_status)
@@ -213,13 +223,13 @@ def _limit(profiles: int | None, members: int | None, limit: int) -> Check | Set
             code="limit",
             title=f"At most {limit:,} members",
             state=State.MISSING,
-            message=f"The segments hold {members:,} members, an export may have {limit:,}. Choose fewer or smaller "
-            "segments, or split them over several destinations.",
+            message=f"The segments hold {members:,} members; an export may have at most {limit:,}. Choose fewer or "
+            "smaller segments, or split them over several destinations.",
         )
     most = members if members is not None else profiles
     if most is None or most < NEAR_LIMIT * limit:
         return None
-    what = f"{most:,} members" if members is not None else f"{most:,} profiles, perhaps some of them twice"
+    what = f"{most:,} members" if members is not None else f"{most:,} profiles, some of them perhaps twice"
     return SetUpWarning(
         code="nearLimit",
         message=f"The segments hold {what}; an export of more than {limit:,} members is refused before anything is "

@@ -121,7 +121,7 @@ class Removals:
         if tags is TagsOnRemoval.REMOVE and not self._has_sign_in(destination, removal):
             raise TagsAreKept(destination.id)
         removal.tags, removal.problem = tags, None
-        removal.left_because = f"{user.name} gave that up" if tags is TagsOnRemoval.KEEP else None
+        removal.left_because = f"{user.name} chose to keep them" if tags is TagsOnRemoval.KEEP else None
 
     def _has_sign_in(self, destination: Destination, removal: Removal) -> bool:
         name = destination.sign_in.secret_name
@@ -180,7 +180,7 @@ class Removals:
         """Note that going on failed several times in a row. The timer tries again."""
         self._note_problem(
             destination_id,
-            "Going on with the removal failed several times. It is tried again every minute; the app's log tells more "
+            "Continuing the removal failed several times. It is tried again every minute; the app's log tells more "
             f"under '{destination_id}'.",
         )
 
@@ -273,8 +273,8 @@ def _account_of(removal: Removal) -> str:
     """What became of Mailchimp's side, for the audit log."""
     if removal.tags is TagsOnRemoval.KEEP and removal.left_because is None:
         return "Contacts and tags in Mailchimp were left as they are."
-    account = f"Taken away in Mailchimp: {memberships(removal.tags_taken)}."
+    account = f"Removed in Mailchimp: {memberships(removal.tags_taken)}."
     if removal.left_because is None:
         return account
-    left = "Memberships in tags" if removal.tags_left is None else memberships(removal.tags_left)
-    return f"{account} {left} could not be taken away because {removal.left_because}."
+    left = "tags" if removal.tags_left is None else memberships(removal.tags_left)
+    return f"{account} Not removed: {left}, because {removal.left_because}."

@@ -55,7 +55,7 @@ class DuplicateRequest(Request):
 
 
 class ApiKeyRequest(Request):
-    """A Mailchimp API key (Mailchimp: Account, Extras, API keys)."""
+    """A Mailchimp API key (in Mailchimp: Account & billing, Extras, API keys)."""
 
     api_key: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)] = Field(repr=False)
     """Ends in its data centre, e.g. -us19."""

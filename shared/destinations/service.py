@@ -224,7 +224,7 @@ def _set_options(destination: Destination, patch: DestinationPatch) -> None:
 def _cleared(patch: DestinationPatch) -> Findings:
     """What cannot be taken away with null."""
     return [
-        Finding("missing", f"{name} cannot be taken away: leave it out, or give it a value.", name)
+        Finding("missing", f"{name} cannot be null: leave it out, or give it a value.", name)
         for name in ("displayName", "memberStatus", "enabled", "everyContributor", "contributors", "schedule")
         if to_snake(name) in patch.model_fields_set and getattr(patch, to_snake(name)) is None
     ]

@@ -54,15 +54,15 @@ class RemovalView(JsonDocument):
     requested_by: Person
     """Who removes it."""
     requested_at: datetime
-    """When that was asked."""
+    """When the removal was requested."""
     tags: TagsOnRemoval
-    """What becomes of the tags that we set."""
+    """What becomes of the tags that this destination has set."""
     sign_in_deleted: bool
-    """Whether the secret is gone: then no tag can be taken away any more."""
+    """Whether the stored sign-in is deleted: from then on no tag can be removed."""
     tags_taken: int
-    """Memberships in tags that were taken away."""
+    """How many tags were removed, counted on each contact."""
     tags_left: int | None = None
-    """Those that still have to be; null while they are not counted."""
+    """How many still have to be; null until they are counted."""
     left: list[str]
     """What has to happen before the destination is gone, in plain words."""
     problem: str | None = None
@@ -110,7 +110,7 @@ class DestinationView(JsonDocument):
     created_by: str
     """Who created it."""
     updated_at: datetime
-    """Of the last change."""
+    """When it was changed last."""
     updated_by: str
     """Who made the last change."""
 
@@ -134,11 +134,11 @@ def _removal_view(removal: Removal) -> RemovalView:
 def _left(removal: Removal) -> list[str]:
     left = []
     if removal.waits_for is not None:
-        left.append(f"Export {removal.waits_for} has to end; it was asked to.")
+        left.append(f"The running export '{removal.waits_for}' has to end; it was asked to.")
     if removal.takes_tags_away and removal.tags_left is None:
-        left.append("Memberships in tags have to be counted, and taken away in Mailchimp.")
+        left.append("The tags have to be counted, and removed in Mailchimp.")
     elif removal.takes_tags_away:
-        left.append(f"To be taken away in Mailchimp: {memberships(removal.tags_left or 0)}.")
+        left.append(f"Still to be removed in Mailchimp: {memberships(removal.tags_left or 0)}.")
     if not removal.sign_in_deleted:
         left.append("The stored Mailchimp sign-in has to be deleted.")
     return [*left, "The stored profiles and the configuration have to be deleted."]

@@ -51,7 +51,7 @@ class ExportEnded(ExportError):
     code = "exportEnded"
 
     def __init__(self, export_id: str, status: str) -> None:
-        super().__init__(f"Export '{export_id}' has ended as {status}; there is nothing left to cancel.")
+        super().__init__(f"Export '{export_id}' has already ended ({status}); there is nothing left to cancel.")
 
 
 class DestinationNotReady(ExportError):
@@ -70,7 +70,9 @@ class RejectedNotReady(ExportError):
     code = "rejectedNotReady"
 
     def __init__(self, export_id: str) -> None:
-        super().__init__(f"Export '{export_id}' has not ended yet. Its rejected profiles are listed when it has.")
+        super().__init__(
+            f"Export '{export_id}' has not ended yet. Its rejected profiles can be downloaded once it has."
+        )
 
 
 class RejectedExpired(ExportError):
@@ -80,7 +82,8 @@ class RejectedExpired(ExportError):
 
     def __init__(self, export_id: str) -> None:
         super().__init__(
-            f"The personal data of export '{export_id}' was deleted: it had expired, or the destination was removed."
+            f"The rejected profiles of export '{export_id}' are deleted: they have expired, or the destination was "
+            "removed."
         )
 
 
@@ -90,7 +93,9 @@ class ExportNotEnded(ExportError):
     code = "exportNotEnded"
 
     def __init__(self, export_id: str) -> None:
-        super().__init__(f"Export '{export_id}' has not ended. It goes on by itself; there is nothing to resume.")
+        super().__init__(
+            f"Export '{export_id}' has not ended yet. It goes on by itself, so there is nothing to resume."
+        )
 
 
 class NothingToResume(ExportError):
@@ -100,7 +105,7 @@ class NothingToResume(ExportError):
 
     def __init__(self, export_id: str, status: str) -> None:
         super().__init__(
-            f"Export '{export_id}' has ended as {status} and has left nothing to send. To send everything, export "
+            f"Export '{export_id}' has ended ({status}) and has left nothing unsent. To send everything again, export "
             "again."
         )
 
@@ -112,8 +117,9 @@ class ResumeExpired(ExportError):
 
     def __init__(self, export_id: str, days: int) -> None:
         super().__init__(
-            f"What export '{export_id}' has not sent is not there any more: it is kept for {days} days, and not where "
-            "the consent was withdrawn, the destination was removed, or the books could not be closed. Export again."
+            f"What export '{export_id}' did not send is no longer kept: it is deleted after {days} days, and at once "
+            "if the consent is withdrawn, the destination is removed, or the books cannot be closed. Export again "
+            "instead."
         )
 
 
@@ -124,8 +130,8 @@ class AlreadyResumed(ExportError):
 
     def __init__(self, export_id: str, resumed_by: str) -> None:
         super().__init__(
-            f"Export '{export_id}' was resumed already, by export '{resumed_by}'. If that one has left something "
-            "unsent, resume that one."
+            f"Export '{export_id}' has already been resumed by export '{resumed_by}'. If that one has left something "
+            "unsent, resume that one instead."
         )
         self.resumed_by = resumed_by
 
@@ -137,8 +143,8 @@ class ResumeTargetChanged(ExportError):
 
     def __init__(self, export_id: str) -> None:
         super().__init__(
-            f"The destination has another Mailchimp account or audience now than in export '{export_id}', which cannot "
-            "be resumed therefore. Export again."
+            f"Export '{export_id}' cannot be resumed: the destination has had another Mailchimp account or audience "
+            "since then. Export again instead."
         )
 
 
@@ -149,7 +155,7 @@ class NewerExportSent(ExportError):
 
     def __init__(self, export_id: str, newer: str) -> None:
         super().__init__(
-            f"Export '{newer}' of this destination is newer than '{export_id}' and has sent something: resuming the "
-            "older one would set people back. Export again."
+            f"Export '{newer}' of this destination is newer than '{export_id}' and has already sent something. "
+            "Resuming the older one would overwrite newer data. Export again instead."
         )
         self.newer = newer

@@ -259,5 +259,5 @@ def _unbalanced(imbalances: Sequence[str]) -> Problem:
     return Problem(
         code="booksDoNotBalance",
         message=f"The profiles could not all be accounted for: {'; '.join(imbalances)}.",
-        action="This is a defect of the app. Export again, and report it with the export's ID.",
+        action="This is a defect of the app. Export again, and give the export's ID to your administrator.",
     )

@@ -99,7 +99,7 @@ class Books(JsonDocument):
     members: int = 0
     """People to export: rowsRead less the three before."""
     unchanged: int = 0
-    """Sent by an earlier export just as they are now."""
+    """Sent by an earlier export just as they are now; always 0 in this version."""
     suppressed: int = 0
     """Left alone: archived in Mailchimp by somebody, or refused for good by Mailchimp in an earlier export."""
     sent: int = 0

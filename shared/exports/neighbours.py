@@ -39,7 +39,9 @@ class Neighbours:
                 self._plans[export_id] = self._store.plan(export_id)
             plan = self._plans[export_id]
             if plan is not None and plan.audience_id == audience_id and plan.destination_id != self._destination.id:
-                return f"Export {export_id} of another destination sends to the same audience. Its end is waited for."
+                return (
+                    f"Waiting for export '{export_id}' of another destination, which is sending to the same audience."
+                )
         return None
 
     def removed_before(self, audience_id: str) -> str | None:
@@ -52,7 +54,10 @@ class Neighbours:
             if found is None or removal is None or mine is None or not removal.takes_tags_away:
                 continue
             if (removal.requested_at, found.destination.id) < (mine.requested_at, self._destination.id):
-                return f"The destination '{found.destination.display_name}' is being removed first: the same audience."
+                return (
+                    f"Waiting for the removal of the destination '{found.destination.display_name}', which has "
+                    "exported to the same audience."
+                )
         return None
 
 

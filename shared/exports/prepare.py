@@ -224,9 +224,7 @@ class Preparer:
             counts = profiles.counts(audience.tags)
             remember_members(self._tools.store.documents, destination, sources, counts.books.members)
             configuration = fingerprints.of_configuration(destination)
-            left_out = (
-                LeftOut(until=counts.left_out_until, memory=remembered.version) if counts.left_out_until else None
-            )
+            left_out = remembered.keeps_out(counts.left_out_until)
             plan = self._new_plan(export, set_up, counts, audience.tag_ids, configuration, left_out)
             write_packs(
                 self._tools.store.documents,
@@ -242,7 +240,8 @@ class Preparer:
     def _plan_remainder(
         self, export: Export, destination: Destination, set_up: SetUp, continued: Plan, lease: HeldLease
     ) -> Plan:
-        """The plan of what ``continued`` has no result for: its bodies, less those who were archived since."""
+        """The plan of what ``continued`` has no result for: its bodies, less those who were archived or refused for
+        good since."""
         documents, check = self._tools.store.documents, self._checker(export.id, lease)
         closed = read_closed_books(documents, continued.export_id)
         if closed is None:
@@ -257,16 +256,18 @@ class Preparer:
                 [segment.tag for segment in continued.segments],
                 check,
             )
+            remembered = self._tools.refusals.remembered(*set_up.target, work_dir)
             try:
                 with closing(Remainder(documents, continued, closed, work_dir)) as remainder:
-                    remainder.leave_out(audience.archived)
+                    remainder.leave_out(audience.archived, remembered.file, remembered.at)
+                    counts = remainder.counts(audience.tags)
                     plan = self._new_plan(
                         export,
                         set_up,
-                        remainder.counts(audience.tags),
+                        counts,
                         audience.tag_ids,
                         continued.configuration,
-                        continued.left_out,
+                        remembered.keeps_out(counts.left_out_until, closed.left_out),
                         remainder.batches,
                     )
                     write_packs(documents, plan, remainder.bodies(), check)
@@ -373,7 +374,8 @@ class Preparer:
         raise Impossible(
             Problem(
                 code="tooManyProfiles",
-                message=f"The segments hold {members:,} members; an export may have {self._max_profiles:,}. ({each})",
+                message=f"The segments hold {members:,} members ({each}); an export may have at most "
+                f"{self._max_profiles:,}.",
                 action="Choose fewer or smaller segments, or split them over several destinations. Nothing was sent.",
             )
         )

@@ -23,6 +23,12 @@ class Impossible(Exception):
         self.status: StopStatus = status
 
 
+_CORRECT_AND_EXPORT_AGAIN: Final = (
+    "Nothing was sent. Correct this at the source or in the destination, then export again."
+)
+_EXPORT_AGAIN: Final = "Nothing was sent. Export again when the refresh of the segment is complete."
+
+
 def from_segment_error(error: SegmentError) -> Problem:
     """The problem with a source; names the file and the row where they are known."""
     file = error.file if isinstance(error, SourceMissing | SourceChanged | SourceUnreadable) else None
@@ -30,7 +36,7 @@ def from_segment_error(error: SegmentError) -> Problem:
     return Problem(
         code=error.code,
         message=str(error),
-        action="Nothing was sent. Mend this at the source or at the destination, then export again.",
+        action=_EXPORT_AGAIN if isinstance(error, SourceChanged) else _CORRECT_AND_EXPORT_AGAIN,
         file=file,
         row=row,
     )
@@ -44,15 +50,15 @@ def from_mailchimp_error(error: MailchimpError) -> Problem:
 UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "notConnected": "Mailchimp cannot be reached.",
-        "connectionLost": "Mailchimp breaks off its answers.",
+        "connectionLost": "The connection to Mailchimp keeps breaking off.",
         "timeout": "Mailchimp does not answer in time.",
-        "tooManyConnections": "Mailchimp says that too many connections to the account are open, over all its"
-        " applications.",
-        "blocked": "Mailchimp turns calls away, as it does when there were too many.",
-        "serverError": "Mailchimp answers that it is out of order.",
-        "redirected": "Something answers in Mailchimp's place and sends calls elsewhere.",
+        "tooManyConnections": "Mailchimp reports too many open connections to this account, counting every"
+        " application that uses it.",
+        "blocked": "Mailchimp is turning calls away, as it does when there have been too many.",
+        "serverError": "Mailchimp reports an error of its own.",
+        "redirected": "Calls to Mailchimp are redirected to another address, which this app does not follow.",
         "replyUnusable": "Mailchimp's answers cannot be read.",
-        "lookupsBusy": "All connections that are kept for looking something up in Mailchimp are in use.",
+        "lookupsBusy": "All connections that are kept for looking things up in Mailchimp are in use.",
     }
 )
 """What a reader is told by the reason of the waiting: an ``UnavailableReason``, or that we use all connections."""
@@ -87,7 +93,9 @@ def internal(doing: str) -> Problem:
     return Problem(
         code="internalError",
         message=f"Something went wrong several times while {doing}.",
-        action="Export again. If it happens again, look up the export's ID in the logs of the app.",
+        action=(
+            "Export again. If it happens again, give the export's ID to your administrator: the app's log tells more."
+        ),
     )
 
 
@@ -105,7 +113,7 @@ def unchanged(since: datetime) -> Problem:
     return Problem(
         code="unchanged",
         message=(
-            "Neither the segments nor the configuration have changed since their data were last exported,"
+            "Neither the segments nor the destination have changed since they were last exported,"
             f" on {since.astimezone(UTC):%Y-%m-%d at %H:%M} UTC. Nothing was sent."
         ),
         action="Nothing to do. Export on demand to send everything again.",
@@ -118,21 +126,21 @@ def consent_withdrawn(by: str | None) -> Problem:
     return Problem(
         code="consentWithdrawn",
         message=f"The consent to data privacy and compliance was withdrawn{who}.",
-        action="Agree to it again at the destination, then export again.",
+        action="Agree to it again in the destination, then export again.",
     )
 
 
 def already_resumed(by: str) -> Problem:
     """Two exports that resume the same one: this one gives way."""
-    return Problem(code="alreadyResumed", message=f"Export '{by}' has resumed it already.", action=None)
+    return Problem(code="alreadyResumed", message=f"Export '{by}' has already resumed it.", action=None)
 
 
 def newer_sent(newer: str) -> Problem:
     """Sending what is left would set people back to older data."""
     return Problem(
         code="newerExportSent",
-        message=f"Export '{newer}' of this destination is newer and has sent something.",
-        action="Export again: resuming the older one would set people back.",
+        message=f"Export '{newer}' of this destination is newer and has already sent something.",
+        action="Export again: resuming the older one would overwrite newer data.",
     )
 
 
@@ -140,7 +148,7 @@ def target_changed() -> Problem:
     """The destination leads somewhere else since the export that is to be resumed."""
     return Problem(
         code="resumeTargetChanged",
-        message="The destination has another Mailchimp account or audience now than the export that was resumed.",
+        message="The destination now has another Mailchimp account or audience than the export that was to be resumed.",
         action="Export again. Nothing was sent.",
     )
 
@@ -149,7 +157,7 @@ def remainder_gone() -> Problem:
     """What is to be sent has been deleted."""
     return Problem(
         code="resumeExpired",
-        message="What was left of the export that was resumed is not there any more.",
+        message="What the export that was to be resumed had left unsent is no longer kept.",
         action="Export again. Nothing was sent.",
     )
 
@@ -172,7 +180,7 @@ def merge_field_gone(tag: str) -> Problem:
     """The audience lost a merge field that is matched."""
     return Problem(
         code="mergeFieldMissing",
-        message=f"The audience has no merge field {tag}, which the data matching names.",
+        message=f"The audience no longer has the merge field {tag}, which the data matching uses.",
         action="Add the merge field in Mailchimp, or take it out of the data matching. Nothing was sent.",
     )
 
@@ -181,6 +189,6 @@ def merge_field_changed(tag: str, type_: str) -> Problem:
     """A merge field is of a type now that its matching does not fit."""
     return Problem(
         code="mergeFieldTypeChanged",
-        message=f"The merge field {tag} is of type {type_} now, which does not fit its data matching.",
-        action="Match the field again at the destination. Nothing was sent.",
+        message=f"The merge field {tag} is now of type {type_}, which does not fit what is matched to it.",
+        action="Match the field again in the destination. Nothing was sent.",
     )

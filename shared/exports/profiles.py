@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
+
 from shared.destinations.model import MemberStatus
 from shared.exports.database import open_database
 from shared.exports.merge_values import MergeValue
@@ -42,7 +44,7 @@ _FAKE: Final = r"@example\.com$|\.con$"
 INVALID_ADDRESS: Final = {
     "emailMissing": "The Email field is empty.",
     "emailInvalid": "The Email field does not hold an e-mail address.",
-    "emailLooksFake": "Mailchimp refuses this address as fake.",
+    "emailLooksFake": "The address looks fake or mistyped, and Mailchimp refuses such addresses.",
 }
 FIELD_INVALID: Final = "fieldInvalid"
 ARCHIVED: Final = "archived"
@@ -51,6 +53,39 @@ ARCHIVED: Final = "archived"
 def address_key(address: str) -> str:
     """SQL for what two spellings of one address have in common. The capital dotted I of Turkish is another letter."""
     return f"lower(replace({address}, 'İ', 'i\u0307'))"
+
+
+def create_suppressed(
+    connection: duckdb.DuckDBPyConnection,
+    people: str,
+    archived: Sequence[str],
+    refused: Path | None,
+    at: datetime | None,
+) -> None:
+    """Create the table ``suppressed``, of keys of addresses and why they are not sent: those that are ``archived`` (in
+    any letter case), and those of the table ``people`` that have been ``refused`` (a file of
+    shared/exports/refusal_table.py) and are left out at this moment. Who is both counts as archived."""
+    connection.execute("""
+        CREATE TABLE suppressed (
+            address VARCHAR, code VARCHAR, message VARCHAR, refused_at TIMESTAMP, until TIMESTAMP)""")
+    if archived:
+        connection.execute(
+            f"""
+            INSERT INTO suppressed (address, code)
+            SELECT DISTINCT {address_key("address")}, {quote_literal(ARCHIVED)}
+            FROM (SELECT unnest($1) AS address)""",
+            [list(archived)],
+        )
+    if refused is not None and at is not None:
+        connection.execute(
+            f"""
+            INSERT INTO suppressed
+            SELECT address, code, message, refused_at, until
+            FROM read_parquet({quote_literal(str(refused))})
+            SEMI JOIN {people} USING (address) ANTI JOIN suppressed USING (address)
+            WHERE until > $1""",
+            [at.astimezone(UTC).replace(tzinfo=None)],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +170,9 @@ class Profiles:
             self._merge()
 
     def suppress(self, archived: Sequence[str], refused: Path | None = None, at: datetime | None = None) -> None:
-        """Take out the people whose contacts are ``archived`` (in any letter case) and those who have been ``refused``
-        (a file of shared/exports/refusal_table.py) and are left out at this moment; number the others for sending."""
-        self._run("""
-            CREATE TABLE suppressed (
-                address VARCHAR, code VARCHAR, message VARCHAR, refused_at TIMESTAMP, until TIMESTAMP)""")
-        if archived:
-            self._connection.execute(
-                f"""
-                INSERT INTO suppressed (address, code)
-                SELECT DISTINCT {address_key("address")}, {quote_literal(ARCHIVED)}
-                FROM (SELECT unnest($1) AS address)""",
-                [list(archived)],
-            )
-        if refused is not None and at is not None:
-            self._connection.execute(
-                f"""
-                INSERT INTO suppressed
-                SELECT address, code, message, refused_at, until
-                FROM read_parquet({quote_literal(str(refused))})
-                SEMI JOIN people USING (address) ANTI JOIN suppressed USING (address)
-                WHERE until > $1""",
-                [at.astimezone(UTC).replace(tzinfo=None)],
-            )
+        """Take out the people whose contacts are ``archived`` and those who have been ``refused`` and are left out at
+        this moment, as ``create_suppressed`` finds them; number the others for sending."""
+        create_suppressed(self._connection, "people", archived, refused, at)
         self._run(f"""
             CREATE TABLE members AS
             SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}

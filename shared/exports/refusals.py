@@ -81,6 +81,11 @@ class Remembered:
     at: datetime
     version: str
 
+    def keeps_out(self, until: datetime | None, before: LeftOut | None = None) -> LeftOut | None:
+        """What keeps out those whom an export leaves out for it, the first of them until a moment (None: it leaves out
+        nobody), and those whom the export before did not reach, where it goes on with one (``before``)."""
+        return _kept_out(before, self.version, until, self.version)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -146,11 +151,10 @@ class Refusals:
             if plan.export_id in note.folded:
                 told = note.folded[plan.export_id]
                 return False
-            is_stale = plan.left_out is not None and plan.left_out.memory != note.version
+            before = note.version
             taken = table.drop_taken(outcome.members, outcome.sent, refused, outcome.began) if table.extent()[0] else 0
             note.version = self._new_id() if taken else note.version
-            ends = [each for each in (plan.left_out and plan.left_out.until, until if lasting else None) if each]
-            told = LeftOut(until=min(ends), memory="" if is_stale else note.version) if ends else None
+            told = _kept_out(plan.left_out, before, until if lasting else None, note.version)
             if not (lasting or taken) or self._documents.exists(names.books(plan.export_id)):
                 return False
             table.add(lasting)
@@ -256,6 +260,17 @@ class Refusals:
             if export is not None and not export.ended:
                 kept[export_id] = folded[export_id]
         return kept
+
+
+def _kept_out(before: LeftOut | None, then: str, until: datetime | None, version: str) -> LeftOut | None:
+    """What keeps out those of ``before``, and others until a moment; None where there are none of either.
+
+    ``then`` is the version of the memory in which those of ``before`` should still be: if it is another one, some may
+    have been taken off since. ``version`` is the one of which this is told.
+    """
+    ends = [each for each in (before and before.until, until) if each]
+    is_stale = before is not None and before.memory != then
+    return LeftOut(until=min(ends), memory="" if is_stale else version) if ends else None
 
 
 def _position(batch: int, row: RejectedRow) -> int:

@@ -26,7 +26,8 @@ _REPAIR_AT_SOURCE: Final = "Correct the value at the source, then export again."
 
 _WAS_REFUSED: Final = "'Refused on ' || strftime(i.refused_at, '%Y-%m-%d') || ' (UTC): ' || i.message"
 _IS_LEFT_OUT: Final = (
-    "r.action || ' Left out until ' || strftime(i.until, '%Y-%m-%d') || ', unless somebody clears the suppressed.'"
+    "r.action || ' Left out until ' || strftime(i.until, '%Y-%m-%d')"
+    " || ', unless somebody clears this suppressed member before that.'"
 )
 _ALL_LEFT_OUT: Final = """
     SELECT * FROM read_parquet({file}) UNION ALL BY NAME

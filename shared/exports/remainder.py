@@ -1,13 +1,15 @@
 """What an export has not sent, for the export that resumes it: the same bodies, numbered anew, and who is in them.
 
-Whoever was archived in Mailchimp since is taken out: the call would subscribe them again. So a batch may have less than
-500 members anywhere, and one in which nobody is left falls out.
+Whoever was archived in Mailchimp since is taken out: the call would subscribe them again. So are those whom Mailchimp
+has refused for good since: it would refuse them again. A batch may therefore have less than 500 members anywhere, and
+one in which nobody is left falls out.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from shared.exports.closed_books import ClosedBooks
 from shared.exports.database import open_database
 from shared.exports.model import MEMBERS_PER_BATCH, Books, Plan, SegmentCount
 from shared.exports.packs import PackMissing, read_bodies
-from shared.exports.profiles import ARCHIVED, Counts, address_key
+from shared.exports.profiles import Counts, address_key, create_suppressed
 from shared.segments.sql import quote_literal
 from shared.storage import names
 from shared.storage.documents import Documents
@@ -32,8 +34,8 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class Remainder:
-    """The members of ``plan`` in the batches that are not in its closed books. Give ``leave_out`` the archived
-    addresses, then read the rest. Raises PackMissing when they have been deleted."""
+    """The members of ``plan`` in the batches that are not in its closed books. Tell ``leave_out`` who is not to be
+    sent, then read the rest. Raises PackMissing when they have been deleted."""
 
     def __init__(self, documents: Documents, plan: Plan, closed: ClosedBooks, work_dir: Path) -> None:
         self._documents = documents
@@ -45,23 +47,22 @@ class Remainder:
         self._connection.execute("CREATE TABLE done AS SELECT unnest($1::BIGINT[]) AS batch", [closed.batches])
         self._connection.execute(f"""
             CREATE TABLE remaining AS
-            SELECT position, position // {MEMBERS_PER_BATCH} AS earlier, email, segment, file, row, payload, tags
+            SELECT position, position // {MEMBERS_PER_BATCH} AS earlier, {address_key("email")} AS address,
+                   email, segment, file, row, payload, tags
             FROM read_parquet({quote_literal(str(members))})
             WHERE position // {MEMBERS_PER_BATCH} NOT IN (SELECT batch FROM done)""")
 
     def close(self) -> None:
         self._connection.close()
 
-    def leave_out(self, addresses: Sequence[str]) -> None:
-        """Take out the people with these addresses (in any letter case), and number the others for sending."""
-        self._connection.execute(
-            f"""
+    def leave_out(self, archived: Sequence[str], refused: Path | None, at: datetime) -> None:
+        """Take out the people whose contacts are ``archived`` and those who have been ``refused`` and are left out at
+        this moment, as ``create_suppressed`` finds them; number the others for sending."""
+        create_suppressed(self._connection, "remaining", archived, refused, at)
+        self._connection.execute("""
             CREATE TABLE left_out AS
-            SELECT r.* FROM remaining r SEMI JOIN (
-                SELECT {address_key("address")} AS address FROM (SELECT unnest($1::VARCHAR[]) AS address)
-            ) s ON s.address = {address_key("r.email")}""",
-            [list(addresses)],
-        )
+            SELECT r.*, s.code, s.message, s.refused_at, s.until
+            FROM remaining r JOIN suppressed s USING (address)""")
         self._connection.execute(f"""
             CREATE TABLE members AS
             SELECT (dense_rank() OVER (ORDER BY earlier) - 1) * {MEMBERS_PER_BATCH}
@@ -90,18 +91,31 @@ class Remainder:
             )
             for number, (segment, tag) in enumerate(zip(self._plan.segments, tags, strict=True))
         ]
-        people, suppressed = sum(first.values()), int(self._all("SELECT count(*) FROM left_out")[0][0])
-        books = Books(rows_read=people, members=people, suppressed=suppressed)
-        return Counts(segments, {}, {ARCHIVED: suppressed} if suppressed else {}, None, books)
+        people = sum(first.values())
+        reasons = {
+            code: int(c)
+            for code, c in self._all("SELECT code, count(*) FROM left_out GROUP BY code ORDER BY 2 DESC, 1")
+        }
+        [(until,)] = self._all("SELECT min(until) FROM left_out")
+        return Counts(
+            segments=segments,
+            invalid_reasons={},
+            suppressed_reasons=reasons,
+            left_out_until=until.replace(tzinfo=UTC) if until is not None else None,
+            books=Books(rows_read=people, members=people, suppressed=sum(reasons.values())),
+        )
 
     def bodies(self) -> Iterator[tuple[int, bytes]]:
         """The request bodies by their new batch number, in order. Raises PackMissing."""
-        earlier = [int(batch) for (batch,) in self._all("SELECT DISTINCT earlier FROM members ORDER BY earlier")]
-        taken_out: dict[int, set[int]] = {}
-        for batch, position in self._all("SELECT earlier, position FROM left_out"):
-            taken_out.setdefault(int(batch), set()).add(int(position) % MEMBERS_PER_BATCH)
-        for number, (batch, body) in enumerate(read_bodies(self._documents, self._plan, earlier)):
-            yield number, _without(body, taken_out[batch]) if batch in taken_out else body
+        taken_out = dict(
+            self._all(f"""
+                SELECT earlier, list(l.position % {MEMBERS_PER_BATCH}) FILTER (l.position IS NOT NULL)
+                FROM (SELECT DISTINCT earlier FROM members) LEFT JOIN left_out l USING (earlier)
+                GROUP BY earlier ORDER BY earlier""")
+        )
+        for number, (batch, body) in enumerate(read_bodies(self._documents, self._plan, taken_out)):
+            places = taken_out[batch]
+            yield number, _without(body, set(places)) if places else body
 
     def write_members(self, path: Path) -> None:
         """The Parquet file of members, as that of ``Profiles``."""
@@ -110,10 +124,9 @@ class Remainder:
     def write_left_out(self, path: Path) -> None:
         """The Parquet file of the rows that are not sent, as that of ``Profiles``."""
         self._copy(
-            f"""SELECT segment, file, row, left(email, 320) AS email, {quote_literal(ARCHIVED)} AS code,
-                       CAST(NULL AS VARCHAR) AS merge_tag, CAST(NULL AS VARCHAR) AS message,
-                       CAST(NULL AS TIMESTAMP) AS refused_at, CAST(NULL AS TIMESTAMP) AS until
-                FROM left_out ORDER BY position""",
+            """SELECT segment, file, row, left(email, 320) AS email, code, CAST(NULL AS VARCHAR) AS merge_tag,
+                      message, refused_at, until
+               FROM left_out ORDER BY position""",
             path,
         )
 

@@ -43,7 +43,9 @@ from shared.mailchimp import (
 _Answer = TypeVar("_Answer")
 
 _STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"})
-_SERVER_ERROR: Final = "Mailchimp failed or gave no answer whenever this contact was sent, while it answered otherwise."
+_SERVER_ERROR: Final = (
+    "Mailchimp failed or did not answer each time this contact was sent, although it answered other calls."
+)
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
 
@@ -248,7 +250,9 @@ class BatchSender:
             seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in errors}
             missing = [row for row in part if row.key not in seen]
             if len(missing) != len(part) - answered:  # the reply contradicts itself: nothing of it counts
-                return self._halves(part, outcome, "notConfirmed", "Mailchimp's reply does not add up.")
+                return self._halves(
+                    part, outcome, "notConfirmed", "Mailchimp's reply about this contact contradicts itself."
+                )
         outcome.created += reply.total_created
         outcome.updated += reply.total_updated
         for error in errors:
@@ -340,7 +344,7 @@ class BatchSender:
                 email=row.email,
                 code=code,
                 message=message,
-                action="Export again later; if it stays, ask Mailchimp's support about this contact.",
+                action="Export again later. If it happens again, ask Mailchimp's support about this contact.",
                 retryable=True,
             )
         )

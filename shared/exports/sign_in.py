@@ -23,7 +23,7 @@ class SignIns:
         except SecretNotFound:
             raise SignInRefused(
                 "The Mailchimp sign-in of this destination was removed.",
-                action="Sign in to Mailchimp again at the destination, then export again.",
+                action="Sign in to Mailchimp again for this destination, then export again.",
             ) from None
 
     def newer(self, destination_id: str, secret_name: str, account_id: str) -> str | None:

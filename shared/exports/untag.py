@@ -207,7 +207,7 @@ class _Run:
             try:
                 self._take_from(audience)
             except AudienceNotFound:
-                self._leave(self._left - elsewhere, f"the audience '{audience}' is gone from Mailchimp")
+                self._leave(self._left - elsewhere, f"the audience '{audience}' no longer exists in Mailchimp")
             except MailchimpError as error:
                 log.warning("removal.impossible", destination=self._destination.id, **error.log_fields())
                 self._leave(self._left, _reason(error))
@@ -259,7 +259,7 @@ class _Run:
             taken = len(batch.addresses) - refused
             self._left -= taken
             self._progress.take(taken)
-            self._leave(refused, "Mailchimp refused them")
+            self._leave(refused, "Mailchimp refused that")
 
     def _leave(self, count: int, reason: str) -> None:
         """These memberships cannot be taken away."""
@@ -363,10 +363,10 @@ def _reason(error: MailchimpError) -> str:
     """Why nothing can be taken away any more; ends a sentence with "because"."""
     match error:
         case SignInRefused():
-            return "the Mailchimp sign-in is gone or refused"
+            return "the Mailchimp sign-in is missing or refused"
         case AccessForbidden():
-            return "the Mailchimp user is not allowed to"
+            return "the Mailchimp user is not allowed to do that"
         case AccountRestricted():
             return "Mailchimp has restricted the account"
         case _:
-            return f"Mailchimp does not understand the call ({error.code})"
+            return f"Mailchimp does not accept the call ({error.code})"

@@ -157,7 +157,7 @@ class UntagCalls:
         if self._held is None:
             sign_in = self._sign_in
             if not sign_in.secret_name or not sign_in.api_root:
-                raise SignInRefused("Nobody is signed in.", action="Take the tags away in Mailchimp.")
+                raise SignInRefused("Nobody is signed in.", action="Remove the tags in Mailchimp yourself.")
             token = self._sign_ins.token(sign_in.secret_name)
             connection = self._access.lookup(sign_in.account_id, sign_in.api_root, token)
             self._held = self._connection.enter_context(connection)

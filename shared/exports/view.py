@@ -27,13 +27,13 @@ class Progress(JsonDocument):
     seconds_left: float | None = None
     """Null while nothing can be said, and while Mailchimp is unavailable."""
     batches_done: int
-    """Calls' worth of members sent so far."""
+    """Batches of up to 500 members sent so far."""
     batches_total: int
-    """Calls' worth of members to send."""
+    """Batches to send."""
 
 
 class PaceView(JsonDocument):
-    """How fast the Mailchimp account is sent to at the moment, over all its exports."""
+    """How fast members are sent to the Mailchimp account at the moment, over all its exports."""
 
     lanes: int
     """Connections that may send now."""
@@ -48,7 +48,7 @@ class PaceView(JsonDocument):
 
 
 class ExportView(JsonDocument):
-    """One export as the API answers it."""
+    """One export: where it stands, and what became of every row."""
 
     id: str
     destination_id: str
@@ -68,7 +68,7 @@ class ExportView(JsonDocument):
     waiting: WaitView | None = None
     """Null unless it waits for Mailchimp."""
     created_at: datetime
-    """When it was asked for."""
+    """When it was started."""
     started_at: datetime | None = None
     """When it began to read the segments."""
     ended_at: datetime | None = None
@@ -82,7 +82,7 @@ class ExportView(JsonDocument):
     seconds: float | None = None
     """From `createdAt` to its end, or to now."""
     audience_id: str | None = None
-    """Mailchimp's ID of the audience."""
+    """Mailchimp's ID of the audience that it sends to."""
     segments: list[SegmentCount] = Field(default_factory=list)
     """What became of the rows of each segment."""
     sources: list[PinnedSegment] = Field(default_factory=list)
@@ -102,13 +102,13 @@ class ExportView(JsonDocument):
     contact_statuses: dict[str, int] = Field(default_factory=dict)
     """By status in Mailchimp, how many members it took."""
     calls: int = 0
-    """Calls of Mailchimp."""
+    """Calls to Mailchimp that it made."""
     resent_batches: int = 0
-    """Batches that were sent again because the answer was lost."""
+    """Batches of which a call was made again because its outcome was unknown."""
     repaired_tags: int = 0
     """Tags that had to be set with a further call."""
     untagged: int = 0
-    """Members who left a segment and lost its tag."""
+    """Tags that could not be set; the members themselves arrived."""
 
 
 def view_of(

@@ -19,7 +19,7 @@ class WaitView(JsonDocument):
     since: datetime
     """Since when Mailchimp has not been available for this export."""
     reason: str
-    """For people."""
+    """Why it waits, in plain words."""
     next_try_at: datetime | None = None
     """When Mailchimp is tried next; null while that is being done, and in lists of exports that have begun to send."""
 

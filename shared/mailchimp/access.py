@@ -61,7 +61,7 @@ class MailchimpAccess:
                         yield self.client(api_root, token)
                         return
             if self._clock() >= deadline:
-                raise LookupsBusy("All connections to Mailchimp that are kept for look-ups are in use. Try again soon.")
+                raise LookupsBusy("All connections kept for looking things up in Mailchimp are in use. Try again soon.")
             self._sleep(_POLL_S)
 
     def _connections(self, account_id: str | None, token: str) -> list[str]:

@@ -30,8 +30,8 @@ def api_root_for_key(key: str, override: str | None = None) -> str:
         raise ApiKeyMalformed(
             "This is not a Mailchimp API key: a key ends in its data centre, for example -us19.",
             action=(
-                "Copy the whole key from Mailchimp (Account, Extras, API keys), including the part after "
-                "the last hyphen."
+                "Copy the whole key from Mailchimp (Account & billing, Extras, API keys), including the part "
+                "after the last hyphen."
             ),
         )
     if not override:
@@ -67,7 +67,7 @@ def require_address(url: str) -> str:
     plain = re.fullmatch(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?", root)
     if not (port_is_fine and plain and parts.hostname):
         raise ApiRootRefused(
-            "The address of Mailchimp's API must read http(s)://host or http(s)://host:port and nothing more.",
+            "The address of Mailchimp's API must be http(s)://host or http(s)://host:port and nothing more.",
             action="Correct MAILCHIMP_API_URL or MAILCHIMP_LOGIN_URL in the app's settings.",
         )
     return root
@@ -78,7 +78,7 @@ def require_token(token: str) -> str:
     stripped = token.strip()
     if not _TOKEN.fullmatch(stripped):
         raise ApiKeyMalformed(
-            "The Mailchimp key or token is empty or holds characters that no key has.",
+            "The Mailchimp key or token is empty, or has characters that no key has.",
             action="Enter the API key again, or sign in to Mailchimp again.",
         )
     return stripped

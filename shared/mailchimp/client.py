@@ -32,6 +32,7 @@ from shared.mailchimp.transport import Reply, Transport
 
 _PAGE = 1000  # the most that one page may hold; the API's own default is 10
 _MAX_PAGES = 1000
+_MAX_READINGS = 4
 _AUDIENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _AUDIENCE_FIELDS = ("id", "name", "stats.member_count", "double_optin", "marketing_permissions", "date_created")
 
@@ -95,7 +96,7 @@ class MailchimpClient:
         path, call = self._of_audience(audience_id, "", "reading the audience")
         audience = replies.read_audience(self._get(path, call, {"fields": ",".join(_AUDIENCE_FIELDS)}))
         if audience is None:
-            raise ReplyUnusable("Mailchimp's answer to reading the audience names no audience.")
+            raise ReplyUnusable("Mailchimp's answer while reading the audience names no audience.")
         return audience
 
     def merge_fields(self, audience_id: str) -> list[MergeField]:
@@ -145,7 +146,7 @@ class MailchimpClient:
             return existing
         tag = replies.read_tag(self._object(reply, call))
         if tag is None:
-            raise ReplyUnusable("Mailchimp's answer to creating a tag names no tag.")
+            raise ReplyUnusable("Mailchimp's answer while creating a tag names no tag.")
         return tag
 
     def find_or_create_tag(self, audience_id: str, name: str) -> Tag:
@@ -180,7 +181,7 @@ class MailchimpClient:
         body: the finished JSON, {"members": […], "update_existing": true}; it is sent as it is.
         Check the reply with `SubscribeReply.check` before counting it. Raises BatchRefused.
         """
-        path, call = self._of_audience(audience_id, "", "a batch of members", rows=True)
+        path, call = self._of_audience(audience_id, "", "sending members", rows=True)
         reply = self._send("POST", path, call, {"skip_duplicate_check": "true"}, body)
         self._require_success(reply, call)
         return replies.read_subscribe(reply.body)
@@ -218,23 +219,29 @@ class MailchimpClient:
         """All entries under `key`, page by page until a page is empty or the stated total is reached.
 
         Where the total gets smaller on the way, somebody took an entry out, and what followed it has moved up, perhaps
-        past the place that was reached: they are all read again. So nobody is missing who was there all the time.
+        past the place that was reached: all pages are read once more, a few times at most. So nobody is missing who was
+        there all the time.
         """
         wanted = ",".join([*(f"{key}.{field}" for field in fields), "total_items"])
         found: dict[_Entry, None] = {}  # a page shifts when an entry is added or deleted meanwhile: no entry twice
-        offset = total = 0
-        for _ in range(_MAX_PAGES):
-            page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
-            reply = self._get(path, call, page_query)
-            page = _entries(reply, key, call)
-            found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
-            offset += len(page)
-            before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
-            if total < before:
-                offset = 0
-            elif not page or offset >= total:
-                return list(found)
-        raise ReplyUnusable(f"Mailchimp's answer to {call.doing} has no end.")
+        for _ in range(_MAX_READINGS):
+            offset = total = 0
+            shrank = False
+            for _ in range(_MAX_PAGES):
+                page_query = {**(query or {}), "count": str(_PAGE), "offset": str(offset), "fields": wanted}
+                reply = self._get(path, call, page_query)
+                page = _entries(reply, key, call)
+                found |= dict.fromkeys(entry for entry in map(read, page) if entry is not None)
+                offset += len(page)
+                before, total = total, replies.count(reply.get("total_items"), default=max(total, offset + 1))
+                shrank = shrank or total < before
+                if not page or offset >= total:
+                    break
+            else:
+                raise ReplyUnusable(f"Mailchimp's answer while {call.doing} has no end.")
+            if not shrank:
+                break
+        return list(found)
 
     def _get(self, path: str, call: Call, query: dict[str, str] | None = None) -> dict[str, Any]:
         return self._object(self._send("GET", path, call, query), call)
@@ -263,7 +270,7 @@ class MailchimpClient:
 def _entries(reply: dict[str, Any], key: str, call: Call) -> list[dict[str, Any]]:
     entries = reply.get(key)
     if not isinstance(entries, list):
-        raise ReplyUnusable(f"Mailchimp's answer to {call.doing} holds no {key}.")
+        raise ReplyUnusable(f"Mailchimp's answer while {call.doing} holds no {key}.")
     return [entry for entry in entries if isinstance(entry, dict)]
 
 

@@ -207,7 +207,7 @@ class BatchRefused(MailchimpError):
         super().__init__(
             message,
             action=(
-                "Nothing to do: the rows that Mailchimp does not take are in the rejected profiles, the "
+                "Nothing to do: the members that Mailchimp does not take are in the rejected profiles, the "
                 "others are sent."
             ),
             status=status,
@@ -241,7 +241,7 @@ class TagNotFound(MailchimpError):
 
     def __init__(self, audience_id: str, tag_id: int) -> None:
         super().__init__(
-            f"Tag {tag_id} does not exist any more in audience {audience_id}.",
+            f"Tag {tag_id} no longer exists in audience {audience_id}.",
             action="Nothing to do: the tag is created again.",
             status=404,
         )
@@ -292,10 +292,9 @@ class AudienceNotFound(Stop):
 
     def __init__(self, audience_id: str, problem: Problem = _NO_PROBLEM) -> None:
         super().__init__(
-            f"Mailchimp has no audience {audience_id[:64]!r} in this account.",
+            f"The Mailchimp account has no audience with the ID {audience_id[:64]!r}.",
             action=(
-                "Check in Mailchimp whether the audience was deleted, then choose an audience for this "
-                "destination again."
+                "Check in Mailchimp whether the audience was deleted, then choose an audience for this destination."
             ),
             status=404,
             problem=problem,
@@ -311,7 +310,7 @@ class TagNameRefused(Stop):
     def __init__(self, name: str, *, status: int | None = None, problem: Problem = _NO_PROBLEM) -> None:
         super().__init__(
             f"Mailchimp does not take {without_addresses(name, 100)!r} as the name of a tag.",
-            action="Rename the segment, shorter and unlike any segment in the Mailchimp audience, then export again.",
+            action="Rename the segment: a shorter name, which no segment of the audience has. Then export again.",
             status=status,
             problem=problem,
         )

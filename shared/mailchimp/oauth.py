@@ -89,7 +89,7 @@ def exchange_code(
         except ApiKeyMalformed:
             pass
     raise ReplyUnusable(
-        "Mailchimp's answer to completing the sign-in holds no usable access token.", status=reply.status
+        "Mailchimp's answer while completing the sign-in holds no usable access token.", status=reply.status
     )
 
 
@@ -115,7 +115,7 @@ def sign_in_of(
     login = wire.get("login")
     login_id = (login.get("login_id") if isinstance(login, dict) else None) or wire.get("user_id")
     if not data_centre or not endpoint or not isinstance(login_id, int | str):
-        raise ReplyUnusable("Mailchimp's answer to reading who signed in is not complete.", status=reply.status)
+        raise ReplyUnusable("Mailchimp's answer while reading who signed in is incomplete.", status=reply.status)
     if api_root_override:
         endpoint = api_root_override.replace("{dc}", data_centre)
     return SignIn(
@@ -135,7 +135,9 @@ def error_of_redirect(oauth_error: str) -> MailchimpError | None:
     if oauth_error in _OUR_FAULTS:
         return _refused(Problem(oauth_error=oauth_error), 400)
     if oauth_error in _OUTAGES:
-        return Unavailable("Mailchimp is out of order for signing in.", reason="serverError", outcome_unknown=False)
+        return Unavailable(
+            "Mailchimp's sign-in is not available at the moment.", reason="serverError", outcome_unknown=False
+        )
     return None
 
 
@@ -197,14 +199,14 @@ def _refused(problem: Problem, status: int) -> MailchimpError:
         return SignInNotConfigured(
             "Mailchimp does not know this app.",
             action=(
-                "Ask the administrator to check MAILCHIMP_CLIENT_ID, MAILCHIMP_CLIENT_SECRET and the redirect address."
+                "Ask your administrator to check MAILCHIMP_CLIENT_ID, MAILCHIMP_CLIENT_SECRET and the redirect address."
             ),
             status=status,
             problem=said,
         )
     return SignInRefused(
         "Mailchimp did not complete the sign-in.",
-        action="Start the sign-in to Mailchimp again and finish it within a few minutes.",
+        action="Start the sign-in to Mailchimp again, and complete it within ten minutes.",
         status=status,
         problem=said,
     )

@@ -61,8 +61,8 @@ _document_decoder = msgspec.json.Decoder(_Document)
 class Call:
     """What was asked, for messages and for telling one 404 from another.
 
-    doing: e.g. "reading the tags"; audience_id: the audience in the path, if any; rows: the body holds rows that can
-    be split.
+    doing: ends a sentence after "while", e.g. "reading the tags"; audience_id: the audience in the path, if any; rows:
+    the body holds rows that can be split.
     """
 
     doing: str
@@ -134,12 +134,12 @@ def _unavailable(
 ) -> Unavailable:
     sentences: dict[UnavailableReason, str] = {
         "tooManyConnections": "Mailchimp asks to slow down",
-        "blocked": "Mailchimp's front door turned the call away",
-        "redirected": "Mailchimp redirected the call, which is not followed",
+        "blocked": "Mailchimp turned the call away",
+        "redirected": "The call was redirected to another address, which this app does not follow",
     }
-    sentence = sentences.get(reason, "Mailchimp is out of order")
+    sentence = sentences.get(reason, "Mailchimp reported an error of its own")
     return Unavailable(
-        f"{sentence} ({reply.status}) for {call.doing}.",
+        f"{sentence} ({reply.status}) while {call.doing}.",
         reason=reason,
         # A 3xx may follow a request that was carried out (303 See Other), so it counts with the unknown ones.
         outcome_unknown=reason in ("serverError", "redirected"),
@@ -157,7 +157,8 @@ def _batch_refused(status: int, problem: Problem, call: Call) -> BatchRefused:
             rows.append(RefusedRow(int(match[1]), match[2] or "", message))
     named = f"; it names {len({row.row for row in rows})} of its rows" if rows else ""
     return BatchRefused(
-        f"Mailchimp refused the whole call ({status} {without_addresses(problem.title, 80)}) for {call.doing}{named}.",
+        f"Mailchimp refused the whole call ({status} {without_addresses(problem.title, 80)}) while {call.doing}"
+        f"{named}.",
         refused_rows=rows,
         status=status,
         problem=problem,
@@ -200,8 +201,8 @@ def _restricted(problem: Problem) -> AccountRestricted:
     return AccountRestricted(
         f"Mailchimp has restricted this account for compliance reasons.{_said(problem)}",
         action=(
-            "Log in to Mailchimp, follow the notice on the dashboard or write to Mailchimp's compliance"
-            " team; then export again."
+            "Log in to Mailchimp and follow the notice on the dashboard, or write to Mailchimp's compliance"
+            " team. Then export again."
         ),
         status=503,
         problem=problem,
@@ -210,8 +211,8 @@ def _restricted(problem: Problem) -> AccountRestricted:
 
 def _request_invalid(status: int, problem: Problem, call: Call) -> RequestInvalid:
     return RequestInvalid(
-        f"Mailchimp does not understand the call for {call.doing} ({status}).{_said(problem)}",
-        action="Report this as a defect of the product, with the time of the export.",
+        f"Mailchimp did not accept the call ({status}) while {call.doing}.{_said(problem)}",
+        action="This is a defect of the app: tell your administrator, with the time of the call.",
         status=status,
         problem=problem,
     )

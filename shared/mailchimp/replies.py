@@ -256,9 +256,9 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, doing: str) -> _T:
     try:
         return decoder.decode(body)
     except UNDECODABLE:
-        problem = "is empty" if not body.strip() else "is cut off or not the described document"
+        problem = "is empty" if not body.strip() else "cannot be read: it is cut off, or of another form than described"
     # Outside the handler: a decoder's message may quote the reply.
-    raise ReplyUnusable(f"Mailchimp's answer to {doing} {problem}.")
+    raise ReplyUnusable(f"Mailchimp's answer while {doing} {problem}.")
 
 
 def read_subscribe(body: bytes) -> SubscribeReply:
@@ -280,7 +280,7 @@ def _decode_subscribe(body: bytes) -> _WireSubscribe[ReplyMember]:
     """As every reply should be; one with odd leaves is decoded again, leniently and at twice the cost."""
     with suppress(*UNDECODABLE):
         return _subscribe_decoder.decode(body)
-    odd = _decode(_odd_subscribe_decoder, body, "a batch of members")
+    odd = _decode(_odd_subscribe_decoder, body, "sending members")
     return _WireSubscribe(
         [_member(entry) for entry in odd.new_members or ()],
         [_member(entry) for entry in odd.updated_members or ()],
@@ -293,7 +293,7 @@ def _decode_subscribe(body: bytes) -> _WireSubscribe[ReplyMember]:
 
 def _member(odd: _OddMember) -> ReplyMember:
     if not isinstance(odd.email_address, str) or not odd.email_address:
-        raise ReplyUnusable("Mailchimp's answer to a batch of members holds a member without an address.")
+        raise ReplyUnusable("Mailchimp's answer while sending members holds a member without an address.")
     tags = odd.tags if isinstance(odd.tags, list) else ()
     shown = [ShownTag(tag["name"]) for tag in tags if isinstance(tag, dict) and isinstance(tag.get("name"), str)]
     status = odd.status if isinstance(odd.status, str) else ""
@@ -343,7 +343,7 @@ def read_account(wire: dict[str, Any]) -> Account:
     """From GET /. Raises ReplyUnusable if the account has no id."""
     account_id = text(wire.get("account_id"))
     if not account_id:
-        raise ReplyUnusable("Mailchimp's answer to reading the account names no account.")
+        raise ReplyUnusable("Mailchimp's answer while reading the account names no account.")
     return Account(
         account_id,
         text(wire.get("account_name")),

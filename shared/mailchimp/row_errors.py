@@ -62,7 +62,7 @@ _REASONS: dict[RejectedCode, RejectedReason] = {
         RejectedReason(
             "fakeOrInvalid",
             False,
-            "Mailchimp takes the address for fake or mistyped. Correct it at the source.",
+            "Mailchimp considers this address fake or mistyped. Correct it at the source.",
             lasting=True,
         ),
         RejectedReason(
@@ -71,27 +71,26 @@ _REASONS: dict[RejectedCode, RejectedReason] = {
         RejectedReason(
             "tooManySignups",
             True,
-            "The contact joined many lists recently and Mailchimp holds them back for a while. A later "
-            "export tries again.",
+            "This person joined many lists recently, and Mailchimp holds them back for a while. Nothing to "
+            "do: a later export tries again.",
         ),
         RejectedReason(
             "requiredFieldMissing",
             False,
-            "The audience requires a field that is empty here. Fill it at the source, map it, or make "
+            "The audience requires a field that is empty here. Fill it at the source, match it, or make "
             "it optional in Mailchimp.",
         ),
         RejectedReason(
             "mergeFieldInvalid",
             False,
-            "A value does not fit its field in Mailchimp. Correct the value or choose a fitting field "
-            "in the data matching.",
+            "A value does not fit its field in Mailchimp. Correct it at the source, or match another field.",
         ),
         RejectedReason(
             "contactExists",
             True,
-            "The contact is already in the audience and was not changed. A later export tries again.",
+            "The contact is already in the audience and was not changed. Nothing to do: a later export tries again.",
         ),
-        RejectedReason("other", False, "Mailchimp did not take the contact; its own words say why."),
+        RejectedReason("other", False, "Mailchimp did not take the contact. Its own words in the message say why."),
     )
 }
 

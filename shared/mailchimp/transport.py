@@ -89,7 +89,8 @@ class Transport:
                 request = requests.Request(method, url, headers={**own, **headers}, data=body).prepare()
             except (requests.RequestException, ValueError):
                 failure: RequestInvalid | Unavailable = RequestInvalid(
-                    f"The request for {doing} cannot be written.", action="Report this as a defect of the product."
+                    f"The call for {doing} cannot be written.",
+                    action="This is a defect of the app: tell your administrator.",
                 )
             else:
                 outcome = self._exchange(request, doing)
@@ -115,7 +116,7 @@ class Transport:
             return error
         except _NETWORK_ERRORS as error:
             return Unavailable(
-                f"Mailchimp's answer ({status}) to {doing} broke off.",
+                f"Mailchimp's answer ({status}) broke off while {doing}.",
                 reason="timeout" if _is_timeout(error) else "connectionLost",
                 outcome_unknown=True,
                 status=status,
@@ -137,11 +138,13 @@ class Transport:
             size += len(piece)
             if size > limit:
                 if succeeded:
-                    raise ReplyUnusable(f"Mailchimp's answer to {doing} is larger than {limit} bytes.", status=status)
+                    raise ReplyUnusable(
+                        f"Mailchimp's answer while {doing} is larger than {limit:,} bytes.", status=status
+                    )
                 break
             if self._monotonic() > deadline:
                 raise Unavailable(
-                    f"Mailchimp's answer ({status}) to {doing} did not end in time.",
+                    f"Mailchimp's answer ({status}) did not end in time while {doing}.",
                     reason="timeout",
                     outcome_unknown=True,
                     status=status,
@@ -155,12 +158,14 @@ def _not_answered(error: Exception, doing: str) -> Unavailable:
     Only where the connection itself failed is it certain that Mailchimp did not see the request.
     """
     if _never_sent(error):
-        return Unavailable(f"No connection to Mailchimp for {doing}.", reason="notConnected", outcome_unknown=False)
+        return Unavailable(
+            f"Mailchimp could not be reached while {doing}.", reason="notConnected", outcome_unknown=False
+        )
     if _is_timeout(error):
-        return Unavailable(f"Mailchimp did not answer in time to {doing}.", reason="timeout", outcome_unknown=True)
+        return Unavailable(f"Mailchimp did not answer in time while {doing}.", reason="timeout", outcome_unknown=True)
     # Also a kept-alive connection that Mailchimp closed just now: it may have read the request before.
     return Unavailable(
-        f"The connection to Mailchimp broke during {doing}.", reason="connectionLost", outcome_unknown=True
+        f"The connection to Mailchimp broke off while {doing}.", reason="connectionLost", outcome_unknown=True
     )
 
 

@@ -31,5 +31,5 @@ class ScheduleChanged(ScheduleError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The schedule was changed by somebody else in the meantime. Read it again and repeat your change."
+            "Somebody else has changed the schedule in the meantime. Load it again and repeat your change."
         )

@@ -56,7 +56,7 @@ class ScheduleView(Rule):
     last_run_at: datetime | None
     """The last run that was due; null before the first."""
     updated_at: datetime | None
-    """Of the last change; null before the first."""
+    """When it was changed last; null before the first change."""
     updated_by: str | None
     """Who made the last change."""
 

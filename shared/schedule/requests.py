@@ -46,7 +46,7 @@ class RuleRequest(Request):
     days: Days = ()
     """Of a weekly rule; leave out for every day."""
     times: Times
-    """On the wall clock, HH:MM; one to four."""
+    """One to four, HH:MM, on the clock on the wall in the time zone."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64)]
     """E.g. Europe/Berlin."""
 
@@ -82,7 +82,7 @@ class DestinationScheduleRequest(Request):
     def checked(self) -> DestinationSchedule:
         """Raises ScheduleInvalid."""
         if (self.mode is ScheduleMode.OWN) != (self.rule is not None):
-            raise ScheduleInvalid("A rule goes with ownSchedule, and only with that.", "schedule.rule")
+            raise ScheduleInvalid("The mode ownSchedule needs a rule; the other modes take none.", "schedule.rule")
         try:
             return DestinationSchedule(mode=self.mode, rule=self.rule.checked() if self.rule else None)
         except ScheduleInvalid as error:

@@ -30,7 +30,7 @@ class Rule(JsonDocument):
     days: tuple[Day, ...] = ()
     """Of a weekly rule; empty means every day."""
     times: tuple[str, ...]
-    """On the wall clock, HH:MM; one to four."""
+    """One to four, HH:MM, on the clock on the wall in the time zone."""
     time_zone: str
     """An IANA name, e.g. Europe/Berlin."""
 

@@ -118,13 +118,13 @@ def start_due(
         problem = Problem(
             code=error.code,
             message=str(error),
-            action="Complete the destination. It is exported when it is due next, or sooner on demand.",
+            action="Complete the destination. The next scheduled run exports it; export on demand to do so sooner.",
         )
     except ExportRunning as error:
         problem = Problem(
             code=error.code,
-            message=f"The run was due while export '{error.export_id}' of this destination was still going on.",
-            action="Nothing, unless it happens often: then let more time pass between the scheduled runs.",
+            message=f"The run was due while export '{error.export_id}' of this destination was still running.",
+            action="Nothing to do. If it happens often, leave more time between the scheduled runs.",
         )
     return exports.record_skipped(
         destination,

@@ -119,5 +119,7 @@ def _errors_of(file: str, container: ContainerClient) -> Iterator[None]:
         if error.status_code == 416:  # shorter than it was, on a service that looks at the range first
             raise SourceChanged(file) from None
         if str(getattr(error, "error_code", "")) == "BlobArchived":
-            raise SourceUnreadable(file, None, "is in the archive tier; rehydrate it first.") from None
+            raise SourceUnreadable(
+                file, None, "is in the archive tier of the storage account; rehydrate it first."
+            ) from None
         raise

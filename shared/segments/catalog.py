@@ -132,7 +132,7 @@ class SegmentCatalog:
                 continue
             if head.line_end or whole:
                 return head
-        raise SourceUnreadable(blob.name, 1, f"is longer than {MAX_LINE} bytes.")
+        raise SourceUnreadable(blob.name, 1, f"is longer than {MAX_LINE:,} bytes.")
 
     def _parquet_fields(self, blob: BlobVersion) -> tuple[SegmentField, ...]:
         problem = SourceUnreadable(blob.name, None, "is not a Parquet file, is cut off, or is damaged.")

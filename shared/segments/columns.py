@@ -47,7 +47,7 @@ class ColumnCheck:
             self._first = (file, found)
         elif found != self._first[1]:
             raise SourceUnreadable(
-                file, None, f"has other columns than '{self._first[0]}'; the files of one folder must have the same."
+                file, None, f"has other columns than '{self._first[0]}'; all files of a folder must have the same."
             )
         return names
 

@@ -117,7 +117,7 @@ class _Records:
                 yield record if single else [value.replace(_STAND_IN, self._delimiter) for value in record]
                 row += 1
         except _LineTooLongError:
-            raise SourceUnreadable(self._file, row, f"is longer than {MAX_LINE} bytes.") from None
+            raise SourceUnreadable(self._file, row, f"is longer than {MAX_LINE:,} bytes.") from None
         except csv.Error:
             problem = "has a quoted value that is not closed, that is followed by other text, or that is too long."
             raise SourceUnreadable(self._file, row, problem) from None

@@ -181,10 +181,10 @@ def _plain_segment(full_name: str, blobs: Sequence[BlobVersion]) -> FoundSegment
     files = tuple(SegmentFile(blob, None if blob in parquet else CsvFormat()) for blob in blobs)
     error: SegmentError | None = None
     if parquet and text:
-        problem = f"its folder holds CSV and Parquet files, such as '{text[0].name}' and '{parquet[0].name}'."
+        problem = f"its folder holds both CSV and Parquet files, such as '{text[0].name}' and '{parquet[0].name}'."
         error = SegmentNotExportable(short_name, problem)
     elif empty := next((blob for blob in blobs if blob.size == 0), None):
-        error = SourceUnreadable(empty.name, None, "is empty: not even a header line or a schema is in it.")
+        error = SourceUnreadable(empty.name, None, "is empty: it does not even have a header line or a schema.")
     return FoundSegment(
         name=short_name,
         full_name=full_name,

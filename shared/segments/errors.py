@@ -36,7 +36,9 @@ class SegmentNotFound(SegmentError):
     code = "segmentNotFound"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no segment '{name}' in the container. It may have been renamed or deleted.", name)
+        super().__init__(
+            f"There is no segment '{name}'. It may have been renamed or deleted: choose it again from the list.", name
+        )
 
 
 class SegmentNotExportable(SegmentError):
@@ -45,7 +47,7 @@ class SegmentNotExportable(SegmentError):
     code = "segmentNotExportable"
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"Segment '{name}' cannot be exported: {reason}", name)
+        super().__init__(f"The segment '{name}' cannot be exported: {reason}", name)
         self.reason = reason
 
 
@@ -56,7 +58,9 @@ class ContainerMissing(SegmentError):
 
     def __init__(self, container: str) -> None:
         super().__init__(
-            f"The storage account has no container '{container}'. Create it, or correct SEGMENTS_CONTAINER.", container
+            f"The storage account has no container '{container}'. Create it, or correct the setting "
+            "SEGMENTS_CONTAINER.",
+            container,
         )
 
 
@@ -102,7 +106,7 @@ class SourceChanged(SegmentError):
     code = "sourceChanged"
 
     def __init__(self, file: str) -> None:
-        super().__init__(f"The file '{file}' was changed while it was being exported. Start the export again.", file)
+        super().__init__(f"The file '{file}' was changed while it was being read. Export again.", file)
         self.file = file
 
 

@@ -55,7 +55,9 @@ class Entity:
 def check_size(size: int, file: str) -> None:
     """Raises ModelInvalid for a model.json of more than MAX_MODEL_BYTES."""
     if size > MAX_MODEL_BYTES:
-        raise ModelInvalid(file, None, f"has more than {MAX_MODEL_BYTES // 1024**2} MB, which no model.json should.")
+        raise ModelInvalid(
+            file, None, f"is larger than {MAX_MODEL_BYTES // 1024**2} MB, which no model.json should be."
+        )
 
 
 def parse_model(data: bytes, file: str) -> list[Entity]:
@@ -111,7 +113,7 @@ def _entities(named: list[tuple[str, Mapping[str, Any]]], file: str) -> list[Ent
 
 def _entity(name: str, raw: Mapping[str, Any], file: str, path: str) -> Entity:
     if raw.get("$type", "LocalEntity") == "ReferenceEntity":
-        reason = "is a ReferenceEntity: its data belong to another model. Export the segment from where it is stored."
+        reason = "is a ReferenceEntity: its data belongs to another model. Export the segment from where it is stored."
         return Entity(name, (), (), ModelInvalid(file, path, reason))
     try:
         parsed = _EntityJson.model_validate(raw)
@@ -138,7 +140,7 @@ def _fields(entity: _EntityJson, file: str, path: str) -> tuple[SegmentField, ..
     seen: set[str] = set()
     for index, attribute in enumerate(entity.attributes):
         if attribute.name in seen:
-            raise ModelInvalid(file, f"{path}.attributes[{index}].name", f"'{attribute.name}' is there twice.")
+            raise ModelInvalid(file, f"{path}.attributes[{index}].name", f"'{attribute.name}' appears twice.")
         seen.add(attribute.name)
     return tuple(
         SegmentField(attribute.name, attribute.data_type, _semantic_type(attribute)) for attribute in entity.attributes

@@ -1,4 +1,4 @@
-"""A call of Mailchimp as telemetry sees it: open while it lasts, counted by its status, with a place in the trace."""
+"""A call to Mailchimp as telemetry sees it: open while it lasts, counted by its status, with a place in the trace."""
 
 from __future__ import annotations
 

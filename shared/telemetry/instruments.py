@@ -39,9 +39,9 @@ WAIT_DURATION: Final = Instrument(
     "export.wait.duration", Kind.DISTRIBUTION, "s", "How long exports waited for Mailchimp until they went on"
 )
 CALLS: Final = Instrument(
-    "mailchimp.calls", Kind.SUM, "{call}", "Calls of Mailchimp by HTTP status, or by why there was none", ("status",)
+    "mailchimp.calls", Kind.SUM, "{call}", "Calls to Mailchimp by HTTP status, or by why there was none", ("status",)
 )
-OPEN_CALLS: Final = Instrument("mailchimp.calls.open", Kind.LEVEL, "{call}", "Calls of Mailchimp that are under way")
+OPEN_CALLS: Final = Instrument("mailchimp.calls.open", Kind.LEVEL, "{call}", "Calls to Mailchimp that are under way")
 QUEUE_AGE: Final = Instrument(
     "queue.message.age", Kind.DISTRIBUTION, "s", "From when a message was due to when its function began", ("queue",)
 )

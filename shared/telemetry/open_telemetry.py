@@ -1,4 +1,4 @@
-"""Figures as OpenTelemetry metrics, calls of Mailchimp as spans. Log lines stay what they are, in both ways."""
+"""Figures as OpenTelemetry metrics, calls to Mailchimp as spans. Log lines stay what they are, in both ways."""
 
 from __future__ import annotations
 

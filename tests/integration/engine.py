@@ -36,16 +36,17 @@ from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, 
 from shared.exports.model import Export
 from shared.exports.pace import Pace
 from shared.exports.view import ExportView
-from shared.people import Person
+from shared.people import SCHEDULE, Person
 from shared.settings import read_settings
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES, REMOVALS_QUEUE
 
 AUDIENCE = "a1b2c3d4e5"
-TESTER = Person(id="test", name="test")
 KEY = "sandbox-key-us1"
 ACCOUNT = "sandbox-account"
 TESTER = Person(id="tester", name="test")
+SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
+"""The call that sends members, for a fault of the sandbox to match."""
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -211,6 +212,13 @@ class Engine:
     def rejected(self, export_id: str) -> list[dict[str, str]]:
         text = self.product.exports.rejected(export_id).decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text)))
+
+
+def scheduled(engine: Engine, id_: str = "d1") -> ExportView:
+    """The export of a scheduled run, as the timer starts it, when it has ended."""
+    destination = engine.product.destination_store.get(id_).destination
+    view = engine.product.exports.start(destination, trigger="scheduled", requested_by=SCHEDULE)
+    return engine.work_until_ended(view.id)
 
 
 class HurriedSleep:

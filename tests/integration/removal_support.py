@@ -20,7 +20,7 @@ from shared.exports.model import Export, Status
 from shared.storage import names
 from shared.storage.documents import Documents
 from shared.storage.names import AUDIT_CONTAINER
-from tests.integration.engine import ACCOUNT, AUDIENCE, TESTER, Engine, build_engine
+from tests.integration.engine import ACCOUNT, AUDIENCE, KEY, TESTER, Engine, build_engine
 
 OPERATIONS = (
     "read",
@@ -44,6 +44,7 @@ HISTORY = (
 """What a removed destination may leave: its history, the audit log, how many rows a segment has, ..."""
 CONNECTION = re.compile(r"state/accounts/[^/]+/(lanes/\d+|pace\.json)")
 """... and what the app knows of an account, which other destinations use: its connections (empty blobs), its pace."""
+REMOVE, KEEP = TagsOnRemoval.REMOVE, TagsOnRemoval.KEEP
 
 
 class Killed(BaseException):
@@ -133,6 +134,11 @@ def pretend_exported(engine: Engine, made: Destination) -> str:
     return export.id
 
 
+def addresses(count: int, start: int = 0) -> list[str]:
+    """Those of ``people(count, start)``."""
+    return [f"person{n}@mail.example" for n in range(start, start + count)]
+
+
 def pretend_tagged(
     engine: Engine, made: Destination, tags: Mapping[str, Iterable[str]], audience: str = AUDIENCE
 ) -> None:
@@ -171,6 +177,13 @@ def removal_of(engine: Engine, id_: str = "d1") -> Removal:
 
 def is_gone(engine: Engine, id_: str = "d1") -> bool:
     return engine.product.destination_store.find(id_) is None
+
+
+def handle(engine: Engine, *queues: str) -> None:
+    """Handle the messages of each queue in turn, also those that the one before has sent to it."""
+    for queue in queues:
+        for name, message in engine.receive([queue]):
+            engine.handle(name, message)
 
 
 def work_off(engine: Engine) -> int:
@@ -231,6 +244,14 @@ def left_behind(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
     """Blobs that were not there before, and neither history nor audit nor a connection."""
     new = sorted(after.keys() - before.keys())
     return [name for name in new if not name.startswith(HISTORY) and not CONNECTION.fullmatch(name)]
+
+
+def assert_nothing_is_left(engine: Engine, before: dict[str, bytes]) -> None:
+    after = everything(engine.connection_string)
+    assert left_behind(before, after) == []
+    for name, content in after.items():
+        assert b"@mail.example" not in content, f"{name} holds an address"
+        assert KEY.encode() not in content
 
 
 def audit_of(engine: Engine, id_: str = "d1") -> list[AuditRecord]:

@@ -1,18 +1,15 @@
-"""The audit log over real storage: one record for every change that was made, whatever dies, and none for anything
-else; append-only; found again through the API."""
+"""The audit log over real storage: one record for every change that was made and none for anything else; append-only;
+found again through the API."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from azure.storage.blob import ContainerClient, ExponentialRetry
@@ -28,46 +25,19 @@ from shared.storage.clients import blob_service
 from shared.storage.documents import AlreadyExists, Documents
 from shared.storage.names import AUDIT_CONTAINER
 from tests.integration.api_support import App, signed_in
-from tests.integration.engine import build_engine, people
-from tests.integration.removal_support import work_off
+from tests.integration.audit_support import KEY, assert_unbroken, audit_blobs, audited_app, records
 from tests.support import StorageAccount
+from tests.unit.audit_records import record
 from tests.unit.setup_fakes import NOW
-from tests.unit.test_audit import record
-
-PROJECT: Final = Path(__file__).parents[2]
-KEY: Final = "0123456789abcdef0123456789abcdef-us1"
-SETTINGS: Final = {"WEBSITE_AUTH_ENABLED": "True", "PUBLIC_URL": "https://app.example"}
 
 
 @pytest.fixture
 def app(storage_account: StorageAccount, sandbox: SandboxControl) -> Iterator[App]:
-    sandbox.add_key(value=KEY)
-    engine = build_engine(storage_account.connection_string, sandbox, **SETTINGS)
-    engine.write_segment("Readers", people(3))
-    app = App(engine)
-    yield app
-    app.close()
+    with closing(audited_app(storage_account, sandbox)) as app:
+        yield app
 
 
-def audit_blobs(app: App) -> dict[str, bytes]:
-    service = blob_service(StorageConnection(connection_string=app.engine.connection_string))
-    container = service.get_container_client(AUDIT_CONTAINER)
-    return {name: container.download_blob(name).readall() for name in sorted(container.list_blob_names())}
-
-
-def records(app: App) -> list[AuditRecord]:
-    """Everything that was recorded, the oldest first."""
-    return [AuditRecord.from_bytes(data) for data in audit_blobs(app).values()]
-
-
-def assert_unbroken(found: list[AuditRecord]) -> None:
-    """Of every destination, each change begins where the one before it ended: none is missing, none is there twice."""
-    last: dict[tuple[str, str], Any] = {}
-    for each in found:
-        for change in each.changes if each.target_type != "export" else ():  # those tell what was, not what changed
-            assert last.get((each.target_id, change.property)) == change.before, each
-            assert change.before != change.after
-            last[each.target_id, change.property] = change.after
+# -- one record for every change -----------------------------------------------------------------------------------
 
 
 def test_a_whole_set_up_leaves_one_record_for_each_change_and_none_for_anything_else(
@@ -240,84 +210,7 @@ def test_many_changes_at_once_leave_one_record_each(app: App) -> None:
     assert len({each.id for each in found}) == len(found)
 
 
-DYING = """
-import os, sys
-from shared.audit.log import AuditLog
-from shared.bootstrap import bootstrap
-from shared.destinations.requests import ConsentRequest
-from shared.people import Person
-from shared.settings import read_settings
-
-product = bootstrap(read_settings(os.environ))
-left = [int(sys.argv[1])]
-
-def append(log, record, write=AuditLog.append):
-    if left[0] == 0:
-        os.kill(os.getpid(), 9)
-    left[0] -= 1
-    write(log, record)
-
-AuditLog.append = append
-ada = Person(id="ada", name="ada")
-if sys.argv[2] == "create":
-    product.destinations.create("Doomed", ConsentRequest(agreed=True), ada)
-elif sys.argv[2] == "withdraw":
-    product.destinations.set_consent(sys.argv[3], ConsentRequest(agreed=False), ada)
-elif sys.argv[2] == "remove":
-    product.removals.remove(sys.argv[3], ada)
-"""
-
-
-def die(app: App, at_record: int, *arguments: str) -> None:
-    """Let a process make a change, and kill it when it comes to write its ``at_record``-th record, counted from 0."""
-    environment = {
-        **os.environ,
-        "AzureWebJobsStorage": app.engine.connection_string,
-        "LOCAL_SECRET_KEY": "a key for tests only, not a secret",
-    }
-    command = [sys.executable, "-c", DYING, str(at_record), *arguments]
-    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=False, timeout=60)
-    assert ended.returncode == -9, ended.stderr
-
-
-def test_a_process_that_dies_between_a_change_and_its_record_leaves_the_record_to_the_timer(app: App) -> None:
-    die(app, 0, "create")
-    (doomed,) = app.engine.product.destinations.list()
-    assert records(app) == []
-    app.engine.product.destination_store.log_recent_changes()
-    app.engine.product.destination_store.log_recent_changes()
-    (found,) = records(app)
-    assert (found.action, found.target_id, found.who.name) == ("destination.created", doomed.id, "ada")
-
-
-def test_a_process_that_dies_leaves_the_record_to_whoever_changes_it_next(app: App) -> None:
-    app.set_up()
-    before = len(records(app))
-    die(app, 1, "withdraw", app.destination_id)  # the first is that of the change before, made sure of
-    assert app.engine.product.destinations.get(app.destination_id).destination.consent.withdrawn_by == "ada"
-    assert len(records(app)) == before
-    app.administer("patch", f"/api/destinations/{app.destination_id}", {"displayName": "Next"})
-    found = records(app)
-    assert [each.action for each in found[before:]] == ["destination.consentWithdrawn", "destination.configured"]
-    assert_unbroken(found)
-
-
-@pytest.mark.parametrize("at_record", [1, 2, 3])
-def test_a_removal_that_dies_at_any_record_leaves_each_once_when_it_is_completed(app: App, at_record: int) -> None:
-    app.set_up()
-    app.engine.work_until_ended(app.export_id)  # a removal waits for it
-    before = len(records(app))
-    die(app, at_record, "remove", app.destination_id)
-    for _ in range(2):
-        app.engine.product.removals.go_on(app.destination_id)
-        app.engine.product.destination_store.log_recent_changes()
-        work_off(app.engine)
-    assert app.engine.product.destinations.list() == []
-    actions = [each.action for each in records(app)[before:]]
-    assert sorted(actions) == ["destination.removalStarted", "destination.removed"]
-
-
-# -- append-only -------------------------------------------------------------------------------------------------
+# -- append-only ---------------------------------------------------------------------------------------------------
 
 
 def test_a_record_that_is_there_stays_as_it_is(app: App) -> None:
@@ -360,7 +253,7 @@ def test_a_container_that_azure_keeps_immutable_is_written_to_like_any_other() -
         thread.join()
 
 
-# -- finding -----------------------------------------------------------------------------------------------------
+# -- finding -------------------------------------------------------------------------------------------------------
 
 
 def test_the_months_of_a_real_container_are_walked_from_the_newest_to_the_oldest(app: App) -> None:

@@ -16,10 +16,8 @@ from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import TESTER, Engine, people
+from tests.integration.engine import SUBSCRIBE, TESTER, Engine, people
 from tests.support import wait_for
-
-SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
 
 
 def export_with(engine: Engine, *faults: dict[str, object], count: int = 1200) -> ExportView:

@@ -19,7 +19,7 @@ from shared.storage import names
 from shared.storage.documents import Documents
 from tests.adapter import Adapter, Reply
 from tests.integration.engine import TESTER, Engine, people
-from tests.integration.test_export_crashes import WriteFaults
+from tests.integration.write_faults import WriteFaults
 
 NOT_READY = Problem(code="destinationNotReady", message="The destination is not ready.")
 

@@ -11,8 +11,9 @@ import pytest
 from dev.sandbox.control import SandboxControl
 from shared.audit.model import AuditRecord
 from shared.destinations.model import Destination, Removal
-from shared.exports.model import Status
+from shared.exports.model import BatchResult, Status
 from shared.people import SCHEDULE
+from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import TESTER, Engine, build_engine, people
 from tests.support import StorageAccount
@@ -272,3 +273,24 @@ def test_a_reason_is_that_of_the_first_stop(engine: Engine, destination: Destina
     export = engine.export(export_id)
     assert export.problem is not None
     assert export.problem.message == "Canceled by test."
+
+
+def test_an_export_whose_books_do_not_balance_keeps_nothing_to_resume(engine: Engine) -> None:
+    """There is no telling who has a result."""
+    engine.write_segment("Readers", people(600))
+    export_id = engine.start(engine.destination(["Readers"]))
+    handle_all(engine, PREPARE_QUEUE)
+    plan, now = engine.product.store.plan(export_id), datetime.now(UTC)
+    assert plan is not None
+    wrong = BatchResult(
+        batch=0, lane=plan.lanes[0], rows=500, created=499, updated=0, rejected=[], calls=1, sent_at=now, ended_at=now
+    )
+    engine.product.store.record(export_id, wrong)
+    engine.product.exports.cancel(export_id, TESTER)
+    handle_all(engine, LANES_QUEUE)
+    handle_all(engine, FINISH_QUEUE)
+    export = engine.export(export_id)
+    assert export.problem is not None
+    assert (export.status, export.problem.code) == (Status.FAILED, "booksDoNotBalance")
+    assert (export.books.not_sent, export.resumable_until) == (100, None)
+    assert list(engine.product.documents.list(names.all_batches(export_id))) == []

@@ -9,13 +9,9 @@ import pytest
 
 from shared.destinations.model import ChosenAudience, DataMatching, Destination, MemberStatus
 from shared.exports.model import Books, Status
-from shared.exports.view import ExportView
-from shared.people import SCHEDULE
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import TESTER, Engine, people
-
-SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
+from tests.integration.engine import SUBSCRIBE, TESTER, Engine, people, scheduled
 
 
 @pytest.fixture
@@ -32,13 +28,6 @@ def configure(engine: Engine, change: Callable[[Destination], None]) -> Destinat
 
     store = engine.product.destination_store
     return store.change("d1", apply, by=TESTER, action="destination.configured").destination
-
-
-def scheduled(engine: Engine) -> ExportView:
-    """The export of a scheduled run, as the timer starts it."""
-    destination = engine.product.destination_store.get("d1").destination
-    view = engine.product.exports.start(destination, trigger="scheduled", requested_by=SCHEDULE)
-    return engine.work_until_ended(view.id)
 
 
 def test_a_scheduled_run_without_a_change_is_skipped_and_says_since_when(
@@ -145,6 +134,16 @@ def test_tags_that_could_not_be_set_do(engine: Engine, destination: Destination)
     assert engine.run(destination).untagged == 1
     engine.sandbox.clear_faults()
     assert scheduled(engine).repaired_tags == 1
+
+
+def test_members_whose_bodies_were_lost_do(engine: Engine, destination: Destination) -> None:
+    export_id = engine.start(destination)
+    for queue, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(queue, message)
+    engine.product.documents.delete_all(names.all_batches(export_id))
+    view = engine.work_until_ended(export_id)
+    assert (view.status, view.books.not_sent) == (Status.COMPLETED_WITH_ERRORS, 5)
+    assert scheduled(engine).books.created == 5
 
 
 def test_an_export_that_failed_is_made_again(engine: Engine, destination: Destination) -> None:

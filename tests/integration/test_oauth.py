@@ -111,7 +111,7 @@ def test_the_page_needs_no_script_and_shows_nothing_from_elsewhere(desk: Desk) -
 def test_who_denies_the_access_is_told_and_may_begin_again(desk: Desk) -> None:
     destination_id = desk.created()
     denied = desk.returned(destination_id, decision="deny")
-    assert_not_connected(desk.call("GET", denied), 400, "You did not allow the access at Mailchimp")
+    assert_not_connected(desk.call("GET", denied), 400, "You did not allow access in Mailchimp")
     assert desk.sign_in_state(destination_id) == "notConnected"
     assert_not_connected(desk.call("GET", denied), 409, "works only once")
     assert desk.signed_in(destination_id).status == 200
@@ -147,7 +147,7 @@ def test_a_state_works_once(desk: Desk) -> None:
 def test_a_state_that_nobody_began_is_not_known(desk: Desk) -> None:
     code = parameter(desk.returned(desk.created()), "code")
     reply = desk.call("GET", f"{CALLBACK_PATH}?code={code}&state={'x' * 43}")
-    assert_not_connected(reply, 400, "is not known here")
+    assert_not_connected(reply, 400, "is unknown here")
     assert desk.tokens() == set()
 
 
@@ -156,7 +156,7 @@ def test_the_state_of_another_person_is_refused_and_left_to_that_person(desk: De
     returned = desk.returned(destination_id)
     before = desk.authorizations()
     for other in (EVE, NAMELESS):
-        assert_not_connected(desk.call("GET", returned, who=other), 403, "Somebody else began this sign-in")
+        assert_not_connected(desk.call("GET", returned, who=other), 403, "Somebody else started this sign-in")
     assert desk.authorizations() == before
     assert desk.tokens() == set()
     assert desk.call("GET", returned).status == 200
@@ -227,7 +227,7 @@ def test_errors_that_mailchimp_sends_back_are_told_apart(desk: Desk, error: str,
 def test_an_outage_that_mailchimp_sends_back_leaves_the_state_usable(desk: Desk) -> None:
     address = desk.authorize(desk.created())
     query = f"state={parameter(address, 'state')}&error=temporarily_unavailable"
-    assert_not_connected(desk.call("GET", f"{CALLBACK_PATH}?{query}"), 503, "out of order")
+    assert_not_connected(desk.call("GET", f"{CALLBACK_PATH}?{query}"), 503, "not available")
     assert desk.call("GET", path_of(consent(address))).status == 200
 
 
@@ -305,7 +305,7 @@ def test_who_comes_while_another_window_is_at_it_is_told_so(disturbed: Desk, log
 
     login.before = meanwhile
     assert disturbed.call("GET", returned).status == 200
-    assert_not_connected(seen[0], 409, "is being completed at this moment")
+    assert_not_connected(seen[0], 409, "is being completed right now")
 
 
 # -- parameters ---------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_parameters_that_mailchimp_would_not_send_are_refused_and_use_nothing_up
     address = desk.authorize(desk.created())
     state = parameter(address, "state")
     reply = desk.call("GET", f"{CALLBACK_PATH}?{query.replace('{state}', state)}")
-    assert_not_connected(reply, 400, "is not as Mailchimp makes it")
+    assert_not_connected(reply, 400, "was changed on its way from Mailchimp")
     assert desk.call("GET", path_of(consent(address))).status == 200
 
 

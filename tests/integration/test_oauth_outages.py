@@ -156,7 +156,7 @@ def test_an_api_address_that_is_not_mailchimps_is_given_no_token(
 def test_metadata_that_is_not_complete_connects_nothing(disturbed: Desk, login: LoginServer, missing: str) -> None:
     destination_id = disturbed.created()
     login.change = lambda _, found: {name: value for name, value in found.items() if name != missing}
-    assert_not_connected(disturbed.signed_in(destination_id), 503, "not complete")
+    assert_not_connected(disturbed.signed_in(destination_id), 503, "incomplete")
     assert disturbed.sign_in_state(destination_id) == "notConnected"
 
 

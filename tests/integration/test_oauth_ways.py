@@ -26,7 +26,7 @@ def test_who_is_not_signed_in_gets_a_link_to_sign_in_and_come_back(desk: Desk) -
     returned = desk.returned(desk.created())
     reply = desk.call("GET", returned, who=None)
     assert (reply.status, reply.title) == (401, "Sign in to continue")
-    assert "Sign in as the person who began" in reply.sentence
+    assert "Sign in as the person who started" in reply.sentence
     link = urlsplit(reply.text.partition('href="')[2].partition('"')[0])
     assert (link.scheme, link.netloc, link.path) == ("", "", "/.auth/login/aad")
     back = parse_qs(link.query, strict_parsing=True)["post_login_redirect_uri"]

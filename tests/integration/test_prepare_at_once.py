@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,33 +22,53 @@ from tests.integration.engine import Engine
 from tests.support import wait_for
 
 
+class Room:
+    """Counts who is in it at once, and lets nobody out before ``open`` was called."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened = threading.Event()
+        self.inside = self.most = 0
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self._opened.wait(30)
+        yield
+        with self._lock:
+            self.inside -= 1
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+def at_once(work: Callable[[ExportMessage], None], exports: Sequence[str], room: Room) -> int:
+    """How many are in the room at most, when all exports are worked on at the same time."""
+    with ThreadPoolExecutor(len(exports)) as pool:
+        runs = [pool.submit(work, ExportMessage(export_id=one)) for one in exports]
+        wait_for(lambda: room.inside >= 2, "two exports to be worked on")
+        room.open()
+        for run in runs:
+            run.result(60)
+    assert room.inside == 0
+    return room.most
+
+
 def test_a_process_prepares_two_exports_at_a_time(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their memory is bounded: each would take up to 300 MB of the 2 GB that an instance has."""
     engine.write_segment("Readers", [{"EMail": "ada@mail.example", "FirstName": "Ada", "LastName": "L"}])
     exports = [engine.start(engine.destination(["Readers"], id_=f"d{number}")) for number in range(6)]
-    lock, at_once = threading.Lock(), [0, 0]
-    go_on = threading.Event()
-    real = prepare._profiles
+    room, real = Room(), prepare._profiles
 
     @contextmanager
     def counted() -> Iterator[tuple[Profiles, Path]]:
-        with lock:
-            at_once[0] += 1
-            at_once[1] = max(at_once)
-        go_on.wait(30)
-        with real() as profiles:
+        with room.visit(), real() as profiles:
             yield profiles
-        with lock:
-            at_once[0] -= 1
 
     monkeypatch.setattr(prepare, "_profiles", counted)
-    with ThreadPoolExecutor(len(exports)) as pool:
-        runs = [pool.submit(engine.product.preparer.prepare, ExportMessage(export_id=one)) for one in exports]
-        wait_for(lambda: at_once[0] >= 2, "two exports to be prepared")
-        go_on.set()
-        for run in runs:
-            run.result(60)
-    assert at_once == [0, 2]
+    assert at_once(engine.product.preparer.prepare, exports, room) == 2
     assert {engine.export(one).status for one in exports} == {Status.SENDING}
 
 
@@ -71,24 +91,12 @@ def test_a_process_closes_the_books_of_two_exports_at_a_time(engine: Engine, mon
     for stage in (PREPARE_QUEUE, LANES_QUEUE):
         for queue, message in engine.receive([stage]):
             engine.handle(queue, message)
-    lock, at_once = threading.Lock(), [0, 0]
-    go_on = threading.Event()
+    room = Room()
 
     def counted(*arguments: Any) -> None:
-        with lock:
-            at_once[0] += 1
-            at_once[1] = max(at_once)
-        go_on.wait(30)
-        write_rejected(*arguments)
-        with lock:
-            at_once[0] -= 1
+        with room.visit():
+            write_rejected(*arguments)
 
     monkeypatch.setattr("shared.exports.finish.write_rejected", counted)
-    with ThreadPoolExecutor(len(exports)) as pool:
-        runs = [pool.submit(engine.product.finisher.finish, ExportMessage(export_id=one)) for one in exports]
-        wait_for(lambda: at_once[0] >= 2, "the books of two exports to be closed")
-        go_on.set()
-        for run in runs:
-            run.result(60)
-    assert at_once == [0, 2]
+    assert at_once(engine.product.finisher.finish, exports, room) == 2
     assert {engine.export(one).status for one in exports} == {Status.SUCCESSFUL}

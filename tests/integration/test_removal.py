@@ -1,64 +1,37 @@
-"""Removing destinations, their tags kept: whatever they are doing, whatever is killed, nothing of them is left."""
+"""Removing destinations, their tags kept: whatever they are doing, nothing of them is left."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 
 import pytest
 
 from shared.destinations.errors import DestinationNotFound
-from shared.destinations.model import Destination
 from shared.destinations.view import view_of
-from shared.exports.errors import ExportError
-from shared.exports.history import ExportFilter
 from shared.exports.model import Status
-from shared.people import SCHEDULE
-from shared.schedule.run_all import start_all
 from shared.secrets.store import SecretNotFound
 from shared.storage import names
-from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
-from tests.integration.engine import ACCOUNT, AUDIENCE, KEY, TESTER, Engine, people
+from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
+from tests.integration.engine import ACCOUNT, AUDIENCE, Engine, people
 from tests.integration.removal_support import (
-    Killed,
     Stops,
     another_process,
+    assert_nothing_is_left,
     audit_of,
     complete,
     destination,
     everything,
-    forget_history,
+    handle,
     is_gone,
-    kill,
     last_word,
-    left_behind,
-    minutes_pass,
-    pretend_exported,
-    removal_of,
     remove,
     work_off,
 )
 from tests.support import wait_for
-
-
-def assert_nothing_is_left(engine: Engine, before: dict[str, bytes]) -> None:
-    after = everything(engine.connection_string)
-    assert left_behind(before, after) == []
-    for name, content in after.items():
-        assert b"@mail.example" not in content, f"{name} holds an address"
-        assert KEY.encode() not in content
-
-
-def handle(engine: Engine, queue: str) -> None:
-    for name, message in engine.receive([queue]):
-        engine.handle(name, message)
-
 
 # -- what there is to do is done at once ---------------------------------------------------------------------------
 
@@ -142,7 +115,7 @@ def test_while_it_is_queued(engine: Engine) -> None:
     assert removal is not None
     assert removal.sign_in_deleted, "nothing can be sent any more"
     assert removal.left == [
-        f"Export {export_id} has to end; it was asked to.",
+        f"The running export '{export_id}' has to end; it was asked to.",
         "The stored profiles and the configuration have to be deleted.",
     ]
     work_off(engine)
@@ -241,235 +214,3 @@ def test_while_its_books_are_closed(engine: Engine) -> None:
             break
     assert number > 15
     assert_nothing_is_left(engine, before)
-
-
-# -- at the same time ----------------------------------------------------------------------------------------------
-
-
-def test_removing_again_works_and_says_what_is_left(engine: Engine) -> None:
-    engine.write_segment("Readers", people(10))
-    engine.start(destination(engine))
-    first, second = remove(engine), engine.product.removals.remove("d1", TESTER, '"stale"')
-    assert first is not None
-    assert second is not None
-    assert first.destination.removal == second.destination.removal
-    assert engine.receive([REMOVALS_QUEUE]) == [], "the end of the export sends the message"
-    complete(engine)
-    actions = [record.action for record in audit_of(engine)]
-    assert actions.count("destination.removalStarted") == actions.count("destination.removed") == 1
-
-
-def test_removing_from_several_callers_at_once_removes_once(engine: Engine) -> None:
-    engine.write_segment("Readers", people(600))
-    before = everything(engine.connection_string)
-    engine.run(destination(engine))
-    together = threading.Barrier(4)
-    processes = [engine, *(another_process(engine) for _ in range(3))]
-
-    def remove_in(process: Engine) -> None:
-        together.wait()
-        with suppress(DestinationNotFound):
-            remove(process)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(remove_in, processes))
-    complete(engine)
-    assert [record.action for record in audit_of(engine)].count("destination.removed") == 1
-    assert_nothing_is_left(engine, before)
-
-
-def ways_to_start(engine: Engine, made: Destination) -> list[Callable[[], object]]:
-    return [
-        lambda: engine.start(made, key="monday"),
-        lambda: start_all(
-            [made], engine.product.exports, trigger="scheduled", requested_by=SCHEDULE, idempotency_key="s"
-        ),
-        partial(resume, engine, made),
-    ]
-
-
-def resume(engine: Engine, made: Destination) -> None:
-    """Go on with an export that was canceled before it was prepared, if there is one."""
-    canceled = ExportFilter(destination_id=made.id, statuses=frozenset({Status.CANCELED}))
-    for earlier in engine.product.exports.list(canceled):
-        engine.product.exports.resume(earlier.id, made, requested_by=TESTER, idempotency_key="r")
-
-
-@pytest.mark.parametrize("way", [0, 1, 2], ids=["on demand", "scheduled", "resumed"])
-def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_survive(engine: Engine, way: int) -> None:
-    """The whole removal happens between any two steps of the start, which knows the destination as it was before."""
-    engine.write_segment("Readers", people(10))
-    before = everything(engine.connection_string)
-    other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1):
-        made = destination(engine, id_=f"d{number}")
-        if way == 2:
-            engine.product.exports.cancel(engine.start(made), TESTER)
-            handle(engine, FINISH_QUEUE)
-        stops.at(number, partial(remove, other, made.id))
-        with suppress(ExportError):
-            ways_to_start(engine, made)[way]()
-        if not stops.off():
-            remove(engine, made.id)
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 5
-    left = left_behind(before, everything(engine.connection_string))
-    assert [name for name in left if "/idempotency/" not in name] == [], "the hash of a key at most, which expires"
-
-
-@pytest.mark.parametrize("prepared", [False, True], ids=["started", "started and prepared"])
-def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive(
-    engine: Engine, prepared: bool
-) -> None:
-    engine.write_segment("Readers", people(10))
-    before = everything(engine.connection_string)
-    other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1):
-        made = destination(engine, id_=f"d{number}")
-
-        def start(made: Destination = made) -> None:
-            with suppress(ExportError):
-                other.start(made, key="monday")
-            if prepared:
-                handle(other, PREPARE_QUEUE)
-
-        stops.at(number, start)
-        remove(engine, made.id)
-        stops.off()
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 15
-    left = left_behind(before, everything(engine.connection_string))
-    assert [name for name in left if "/idempotency/" not in name] == [], "the hash of a key at most, which expires"
-
-
-def test_an_export_that_is_prepared_while_the_removal_goes_through_does_not_survive(engine: Engine) -> None:
-    """The removal happens between two steps of prepare: every other one, to save time."""
-    engine.write_segment("Readers", people(10))
-    before = everything(engine.connection_string)
-    other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1, step=2):
-        made = destination(engine, id_=f"d{number}")
-        engine.start(made)
-        stops.at(number, partial(remove, other, made.id))
-        handle(engine, PREPARE_QUEUE)
-        if not stops.off():
-            remove(engine, made.id)
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 15
-    assert_nothing_is_left(engine, before)
-
-
-def assert_no_export_survived(engine: Engine) -> None:
-    assert list(engine.product.store.active()) == []
-    assert {export.status for export in engine.product.exports.list(top=200)} <= {Status.CANCELED}
-    assert engine.members() == {}, "nobody was sent"
-    forget_history(engine)
-
-
-def test_nothing_starts_while_a_removal_goes_on(engine: Engine) -> None:
-    engine.write_segment("Readers", people(10))
-    export_id = engine.start(destination(engine))
-    stored = remove(engine)
-    assert stored is not None
-    for start in ways_to_start(engine, stored.destination):
-        with suppress(ExportError):
-            start()
-    assert [view.id for view in engine.product.exports.list() if view.status is not Status.SKIPPED] == [export_id]
-
-
-# -- killed --------------------------------------------------------------------------------------------------------
-
-
-def test_a_removal_that_is_killed_between_any_two_steps_is_completed_by_the_timer(engine: Engine) -> None:
-    before = everything(engine.connection_string)
-    other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1):
-        made = destination(engine, id_=f"d{number}")
-        pretend_exported(engine, made)
-        stops.at(number, kill)
-        with suppress(Killed):
-            remove(engine, made.id)
-        stops.off()
-        found = other.product.destination_store.find(made.id)
-        if found is not None and found.destination.removal is None:
-            remove(other, made.id)  # killed before it was marked: nothing has happened, and the caller asks again
-        complete(other, made.id)
-        forget_history(engine)
-        if not stops.reached:
-            break
-    assert number > 15
-    assert_nothing_is_left(engine, before)
-
-
-def test_a_storage_fault_in_the_middle_is_told_and_mended_within_minutes(engine: Engine) -> None:
-    engine.write_segment("Readers", people(600))
-    before = everything(engine.connection_string)
-    engine.run(destination(engine))
-
-    def fail(destination_id: str) -> int:
-        raise OSError("the disk is full")
-
-    erase, engine.product.exports.erase_data = engine.product.exports.erase_data, fail  # type: ignore[method-assign]
-    with pytest.raises(OSError, match="disk"):
-        remove(engine)
-    engine.product.exports.erase_data = erase  # type: ignore[method-assign]
-    assert removal_of(engine).sign_in_deleted
-    complete(engine)
-    assert_nothing_is_left(engine, before)
-
-
-def test_a_blob_that_cannot_be_deleted_is_tried_again_and_never_forgotten(engine: Engine) -> None:
-    before = everything(engine.connection_string)
-    made = destination(engine)
-    pretend_exported(engine, made)
-    with engine.product._leases.take(names.ledger(made.id, AUDIENCE)) as lease:
-        assert lease is not None
-        stored = remove(engine, made.id)
-        assert stored is not None
-        assert "goes on within a minute" in (removal_of(engine, made.id).problem or "")
-    complete(engine, made.id)
-    assert_nothing_is_left(engine, before)
-
-
-def test_a_ledger_that_a_late_process_wrote_after_the_removal_is_found_and_deleted(engine: Engine) -> None:
-    destination(engine)
-    remove(engine)
-    engine.product.documents.write(names.ledger("d1", "a1b2c3d4e5"), b"profiles")
-    engine.product.documents.write(names.removal("d1"), b"{}")
-    minutes_pass(engine)
-    work_off(engine)
-    assert list(engine.product.documents.list(names.LEDGERS_PREFIX)) == []
-    assert list(engine.product.documents.list(names.REMOVALS_PREFIX)) == []
-
-
-def test_the_timer_leaves_a_young_removal_and_one_that_waits_for_its_export_alone(engine: Engine) -> None:
-    engine.write_segment("Readers", people(10))
-    engine.start(destination(engine))
-    remove(engine)
-    assert engine.product.removals.finish_removals() == 0, "the message may still be on its way"
-    minutes_pass(engine)
-    assert engine.receive([REMOVALS_QUEUE]) == [], "the end of the export sends the message"
-    assert datetime.now(UTC) >= removal_of(engine).requested_at
-
-
-def test_a_message_that_failed_too_often_is_told_and_the_timer_tries_again(engine: Engine) -> None:
-    engine.write_segment("Readers", people(10))
-    engine.start(destination(engine))
-    remove(engine)
-    handle(engine, FINISH_QUEUE)
-    [(queue, message)] = engine.receive([REMOVALS_QUEUE])
-    engine.poison(queue, message)
-    assert "failed several times" in (removal_of(engine).problem or "")
-    assert "'d1'" in (removal_of(engine).problem or ""), "the reference to look for in the log"
-    minutes_pass(engine)
-    work_off(engine)
-    assert is_gone(engine)

@@ -184,7 +184,7 @@ def test_a_model_that_is_absurdly_large_is_told_without_being_read(
 ) -> None:
     monkeypatch.setattr("shared.segments.model_json.MAX_MODEL_BYTES", 1024**2)
     container.upload_blob("m/model.json", b" " * (1024**2 + 1))
-    assert "more than 1 MB" in str(only(container).reason)
+    assert "larger than 1 MB" in str(only(container).reason)
 
 
 def test_plain_csv_is_described_by_its_header_line(container: ContainerClient) -> None:

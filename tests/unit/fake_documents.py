@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
-from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry
+from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry, Version
 
 
 class FakeDocuments:
@@ -21,7 +22,9 @@ class FakeDocuments:
         self._lock = threading.RLock()
         self._version = 0
         self.changed_at = datetime(2026, 1, 1, tzinfo=UTC)
-        """When every blob was changed, for all it says."""
+        """When every blob was changed, for all it says, but for those in ``changed``."""
+        self.changed: dict[str, datetime] = {}
+        self.leased: set[str] = set()
 
     def as_documents(self) -> Documents:
         return cast("Documents", self)
@@ -33,6 +36,22 @@ class FakeDocuments:
         self._check()
         found = self.blobs.get(name)
         return Document(*found) if found else None
+
+    def download(self, name: str, path: Path) -> Version | None:
+        found = self.read(name)
+        if found is None:
+            return None
+        path.write_bytes(found.data)
+        return Version(found.etag, self.metadata.get(name, {}))
+
+    def upload_over(self, name: str, path: Path, etag: str | None, metadata: Mapping[str, str]) -> None:
+        try:
+            if etag is None:
+                self.create(name, path.read_bytes(), metadata)
+            else:
+                self.replace(name, path.read_bytes(), etag, metadata)
+        except AlreadyExists as error:
+            raise Changed(name) from error
 
     def exists(self, name: str) -> bool:
         return self.read(name) is not None
@@ -91,7 +110,8 @@ class FakeDocuments:
             if name.startswith(prefix):
                 data, etag = self.blobs[name]
                 shown = self.metadata.get(name, {}) if metadata else {}
-                yield Entry(name, etag, len(data), self.changed_at, shown, leased=False)
+                changed_at = self.changed.get(name, self.changed_at)
+                yield Entry(name, etag, len(data), changed_at, shown, leased=name in self.leased)
 
     def names(self, prefix: str) -> Iterator[str]:
         yield from (entry.name for entry in self.list(prefix))

@@ -12,18 +12,32 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import pytest
 import requests
 import urllib3
 
-from shared.mailchimp import MailchimpClient
+from shared.mailchimp import MailchimpClient, MailchimpError
 
 ROOT = "https://us19.api.mailchimp.com"
 TOKEN = "0123456789abcdef0123456789abcdef-us19"
 AUDIENCE = "a36b032126"
+AUDIENCE_ENTRY = {
+    "id": AUDIENCE,
+    "web_id": 1000001,
+    "name": "Newsletter",
+    "date_created": "2020-08-12T16:21:04+00:00",
+    "double_optin": True,
+    "marketing_permissions": False,
+    "stats": {"member_count": 12, "unsubscribe_count": 1},
+}
+"""The audience as Mailchimp answers it."""
+HTML = b"<html><head><title>Access Denied</title></head><body>Reference #18.2d</body></html>"
+"""What stands in front of Mailchimp answers in its place."""
 
 
 @dataclass
@@ -88,6 +102,14 @@ class FakeMailchimp(requests.adapters.BaseAdapter):
         body = self.requests[number].body
         assert isinstance(body, bytes)
         return json.loads(body)
+
+
+def failure(answer: Canned, call: Callable[[MailchimpClient], Any] | None = None) -> MailchimpError:
+    """What subscribing (or `call`) raises for an answer."""
+    client = FakeMailchimp(answer).client(utc_now=lambda: datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC))
+    with pytest.raises(MailchimpError) as caught:
+        (call or (lambda c: c.subscribe(AUDIENCE, b"{}")))(client)
+    return caught.value
 
 
 def problem(status: int, title: str = "Invalid Resource", detail: str = "", **more: Any) -> Canned:

@@ -6,6 +6,7 @@ calls, conditions, interpolated strings) stays an ``Expression`` with its source
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -297,3 +298,21 @@ def variable_entries(template: Template, variable: str) -> dict[str, Value]:
             objects = [one for one in walk(node) if one.type == "object"]
             return {key: value for one in objects for key, value in _object(one).items()}
     raise AssertionError(f"{template.path.name} declares no variable {variable}")
+
+
+FUNCTION_APP: Final = load(INFRA / "modules" / "functionapp.bicep")
+"""The template of the app itself."""
+
+
+def deployed_settings() -> dict[str, Value]:
+    """All app settings by name, whatever the features."""
+    merged = dig(FUNCTION_APP.resources["appSettings"].body, "properties")
+    assert isinstance(merged, Expression)
+    variables = re.fullmatch(r"union\((.*)\)", merged.text)
+    assert variables
+    found: dict[str, Value] = {}
+    for variable in variables[1].split(", "):
+        entries = variable_entries(FUNCTION_APP, variable)
+        assert not found.keys() & entries.keys()
+        found |= entries
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from shared.audit.log import AuditLog
@@ -37,6 +37,8 @@ ADA = Person(id="11111111-1111-1111-1111-111111111111", name="ada@contoso.exampl
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SIX = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
 """The first 06:00 after ``NOW``."""
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
 
 
 class Killed(BaseException):

@@ -1,10 +1,8 @@
-"""Fakes around destinations, the schedule and the API: Mailchimp, segments and the export engine, all in memory."""
+"""A destination service with everything around it in memory, for tests of destinations, the schedule and the API."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
@@ -33,22 +31,24 @@ from shared.exports.refusal_table import Refusal
 from shared.exports.refusals import Refusals
 from shared.exports.suppressed import Suppressed
 from shared.exports.view import ExportView
-from shared.mailchimp.client import MailchimpClient
-from shared.mailchimp.errors import AudienceNotFound, SignInRefused
-from shared.mailchimp.replies import Account, Audience, MergeField, MergeFieldOptions
+from shared.mailchimp.replies import Account
 from shared.people import Person
 from shared.secrets.store import SecretNotFound
-from shared.segments.catalog import SegmentDetail, SegmentSummary, SourceFile
-from shared.segments.errors import SegmentNotFound
-from shared.segments.formats import PinnedSegment
-from shared.segments.matching import SegmentField, suggest_matching
+from shared.storage import names
+from tests.unit.fake_accounts import FakeAccounts
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.fake_segments import FakeCounts, FakeSegments
 
 KEY = "0123456789abcdef0123456789abcdef-us19"
 OTHER_KEY = "fedcba9876543210fedcba9876543210-us19"
 OTHER_ACCOUNT_KEY = "00000000000000000000000000000000-us6"
 ADA = Person(id="ada-id", name="ada")
 GRACE = Person(id="grace-id", name="grace")
+ACCOUNTS = {
+    KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
+    OTHER_KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
+    OTHER_ACCOUNT_KEY: Account("acc2", "Fabrikam", "owner", 0, "monthly", "2"),
+}
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -97,123 +97,6 @@ class FakeSecrets:
 
     def reachable(self) -> bool:
         return True
-
-
-def merge_field(tag: str, kind: str = "text", *, required: bool = False) -> MergeField:
-    return MergeField(tag, tag.title(), kind, required, "", MergeFieldOptions())
-
-
-@dataclass
-class FakeMailchimp:
-    """An account with its audiences, and the access to it. ``fault`` is raised by every call."""
-
-    accounts: dict[str, Account] = field(
-        default_factory=lambda: {
-            KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
-            OTHER_KEY: Account("acc1", "Contoso", "owner", 0, "monthly", "1"),
-            OTHER_ACCOUNT_KEY: Account("acc2", "Fabrikam", "owner", 0, "monthly", "2"),
-        }
-    )
-    names: dict[str, str] = field(default_factory=lambda: {"aud1": "Customers", "aud2": "Partners"})
-    fields: dict[str, list[MergeField]] = field(
-        default_factory=lambda: {
-            "aud1": [
-                merge_field("FNAME"),
-                merge_field("LNAME"),
-                merge_field("ADDRESS", "address"),
-                merge_field("CITY"),
-            ],
-            "aud2": [merge_field("FIRST"), merge_field("COMPANY", required=True)],
-        }
-    )
-    double_optin: set[str] = field(default_factory=set)
-    fault: Exception | None = None
-    lookups: list[tuple[str | None, str]] = field(default_factory=list)
-
-    @contextmanager
-    def lookup(self, account_id: str | None, api_root: str, token: str) -> Iterator[MailchimpClient]:
-        self.lookups.append((account_id, api_root))
-        yield cast("MailchimpClient", _FakeClient(self, token))
-
-    def audience(self, audience_id: str) -> Audience:
-        if audience_id not in self.names:
-            raise AudienceNotFound(audience_id)
-        return Audience(audience_id, self.names[audience_id], 0, audience_id in self.double_optin, False, None)
-
-
-class _FakeClient:
-    def __init__(self, mailchimp: FakeMailchimp, token: str) -> None:
-        self._mailchimp = mailchimp
-        self._token = token
-
-    def account(self) -> Account:
-        if self._mailchimp.fault is not None:
-            raise self._mailchimp.fault
-        if self._token not in self._mailchimp.accounts:
-            raise SignInRefused("Mailchimp does not accept the API key.", action="Enter another one.", status=401)
-        return self._mailchimp.accounts[self._token]
-
-    def audiences(self) -> list[Audience]:
-        self.account()
-        return [self._mailchimp.audience(each) for each in self._mailchimp.names]
-
-    def audience(self, audience_id: str) -> Audience:
-        self.account()
-        return self._mailchimp.audience(audience_id)
-
-    def merge_fields(self, audience_id: str) -> list[MergeField]:
-        self.account()
-        return self._mailchimp.fields.get(audience_id, [])
-
-
-class FakeSegments:
-    """Segments by name, each with the names of its fields."""
-
-    def __init__(self) -> None:
-        self.fields = {
-            "Gold": ["CustomerId", "EMail", "FirstName", "LastName", "City"],
-            "Silver": ["CustomerId", "EMail", "FirstName"],
-        }
-        self.reasons: dict[str, str] = {}
-        self.faults: dict[str, Exception] = {}
-
-    def list(self) -> list[SegmentSummary]:
-        if "" in self.faults:
-            raise self.faults[""]
-        return [self.describe(name).summary for name in sorted(self.fields)]
-
-    def pin(self, names: Sequence[str]) -> Sequence[PinnedSegment]:
-        for name in names:
-            self.describe(name)
-        return [PinnedSegment(name=name, kind="csv", model=None, columns=None, files=()) for name in names]
-
-    def describe(self, name: str) -> SegmentDetail:
-        if name in self.faults:
-            raise self.faults[name]
-        if name not in self.fields:
-            raise SegmentNotFound(name)
-        reason = self.reasons.get(name)
-        fields = tuple(SegmentField(each, "string") for each in self.fields[name])
-        return SegmentDetail(
-            SegmentSummary(name, "csv", reason is None, reason, NOW, 1, 1000),
-            fields,
-            (SourceFile(f"{name}/data.csv", 1000, NOW),),
-            suggest_matching(fields),
-        )
-
-
-class FakeCounts:
-    """What earlier exports counted, as a test says."""
-
-    def __init__(self) -> None:
-        self.rows_of: dict[str, int] = {}
-        self.distinct: int | None = None
-
-    def rows(self, pinned: PinnedSegment) -> int | None:
-        return self.rows_of.get(pinned.name)
-
-    def members(self, destination: Destination, pinned: Sequence[PinnedSegment]) -> int | None:
-        return self.distinct
 
 
 EVERY_EXPORT = ExportFilter()
@@ -397,8 +280,8 @@ class Setup:
         self.documents = FakeDocuments()
         self.clock = FakeClock()
         self.secrets = FakeSecrets()
-        self.segments = FakeSegments()
-        self.mailchimp = FakeMailchimp()
+        self.segments = FakeSegments(NOW)
+        self.mailchimp = FakeAccounts(dict(ACCOUNTS))
         self.exports = FakeExports(self.clock)
         self.audit_documents = FakeDocuments()
         self.audit = AuditLog(self.audit_documents.as_documents())
@@ -451,3 +334,10 @@ class Setup:
     def patch(self, stored: StoredDestination, /, if_match: str | None = None, **changes: Any) -> StoredDestination:
         patch = DestinationPatch.model_validate(changes)
         return self.service.patch(stored.destination.id, patch, ADA, if_match)
+
+
+def with_ledger(setup: Setup) -> str:
+    """A destination that has exported, as far as its ledger shows it; returns its ID."""
+    made = setup.ready().destination
+    setup.documents.write(names.ledger(made.id, "aud1"), b"profiles")
+    return made.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,13 +21,6 @@ from tests.unit.api_caller import DEPLOYED, LOCAL, Api, signed_in
 from tests.unit.setup_fakes import ADA, NOW
 
 KEYS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), min_size=1, max_size=3)
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.close()
 
 
 def pages(api: Api, path: str) -> list[list[dict[str, Any]]]:
@@ -245,7 +238,6 @@ def test_links_lead_to_this_app_whatever_the_host_header_says(host: str) -> None
 
 
 # -- filters of the audit log ------------------------------------------------------------------------------------
-
 
 TIMES = ("/api/audit", "/api/exports")
 

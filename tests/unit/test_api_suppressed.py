@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -15,13 +14,6 @@ from shared.exports.refusal_table import Refusal
 from shared.mailchimp.row_errors import LASTING
 from tests.unit.api_caller import Api, Reply
 from tests.unit.setup_fakes import NOW
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -2,129 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Mapping
 
 import pytest
-from azure.core.exceptions import ServiceRequestError
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.audit.log import AuditLog
-from shared.destinations.authorization import Authorization, Authorizations, Stage
-from shared.destinations.connections import Access, Connections
+from shared.destinations.authorization import Authorization, Stage
 from shared.destinations.errors import (
     AuthorizationDenied,
     AuthorizationExpired,
     AuthorizationInProgress,
     AuthorizationUnknown,
     AuthorizationUsed,
-    ReturnToNotAllowed,
 )
-from shared.destinations.model import Consent, Destination, SignInState
-from shared.destinations.store import DestinationStore
-from shared.mailchimp import Account, SignIn, SignInRefused, Unavailable
-from shared.people import Person
-from shared.settings import SettingsError, origin_of, read_settings
+from shared.destinations.model import SignInState
+from shared.mailchimp import SignInRefused, Unavailable
 from shared.storage import names
 from shared.storage.documents import Changed
-from tests.unit.fake_documents import FakeDocuments
-from tests.unit.setup_fakes import FakeClock, FakeIds, FakeSecrets
-
-ADA = Person(id="ada", name="ada@contoso.example")
-ROOT = "https://us19.api.mailchimp.com"
-DOWN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True)
-STORAGE_DOWN = ServiceRequestError("storage is down")
-
-
-@dataclass
-class FakeProvider:
-    """Mailchimp's sign-in: each code is good for one token. ``before`` runs in the middle of each call."""
-
-    used: list[str] = field(default_factory=list)
-    faults: dict[str, Exception] = field(default_factory=dict)
-    before: Callable[[str], None] = field(default=lambda _: None)
-
-    def authorize_url(self, state: str) -> str:
-        return f"https://login.mailchimp.com/oauth2/authorize?state={state}"
-
-    def token(self, code: str) -> str:
-        self._meet("token")
-        if code in self.used:
-            raise SignInRefused("Mailchimp did not complete the sign-in.", action="Start again.", status=400)
-        self.used.append(code)
-        return f"token-of-{code}"
-
-    def sign_in(self, token: str) -> SignIn:
-        self._meet("sign_in")
-        return SignIn(ROOT, "us19", "Contoso", "owner", "1")
-
-    def _meet(self, call: str) -> None:
-        self.before(call)
-        if call in self.faults:
-            raise self.faults[call]
-
-
-class FakeAccess:
-    """Every token belongs to the same account."""
-
-    @contextmanager
-    def lookup(self, account_id: str | None, api_root: str, token: str) -> Any:
-        class Client:
-            def account(self) -> Account:
-                return Account("acc1", "Contoso", "owner", 0, "monthly", "1")
-
-        yield Client()
-
-
-class Parts:
-    """The sign-ins with everything around them faked, and a destination."""
-
-    def __init__(self) -> None:
-        self.documents, self.clock, self.secrets = FakeDocuments(), FakeClock(), FakeSecrets()
-        self.provider, ids = FakeProvider(), FakeIds("0")
-        documents = self.documents.as_documents()
-        self.store = DestinationStore(documents, AuditLog(FakeDocuments().as_documents()), self.clock, ids)
-        access = cast("Access", FakeAccess())
-        self.connections = Connections(self.store, self.secrets, access, clock=self.clock, new_id=ids)
-        self.authorizations = Authorizations(
-            documents,
-            self.store,
-            self.connections,
-            self.secrets,
-            self.provider,
-            portal_origins=("https://portal.contoso.example", "http://localhost:3000"),
-            clock=self.clock,
-            new_id=ids,
-        )
-        now = self.clock.now
-        consent = Consent(agreed_by="ada", agreed_at=now, text_version="1")
-        destination = Destination(
-            id="d1",
-            display_name="Newsletter",
-            consent=consent,
-            created_at=now,
-            created_by="ada",
-            updated_at=now,
-            updated_by="ada",
-        )
-        self.store.create(destination, ADA)
-
-    def begun(self) -> str:
-        """The state of a new sign-in."""
-        begun = self.authorizations.begin("d1", ADA)
-        return parse_qs(urlsplit(begun.authorize_url).query)["state"][0]
-
-    def come_back(self, state: str, code: str = "code-1") -> Destination:
-        return self.authorizations.complete(self.authorizations.find(state, ADA), code).destination
-
-    def stored(self, state: str) -> Authorization:
-        found = self.documents.read(names.authorization(state))
-        assert found is not None
-        return Authorization.from_bytes(found.data)
+from tests.unit.authorization_fakes import ADA, DOWN, STORAGE_DOWN, Parts
 
 
 @pytest.fixture
@@ -132,7 +26,7 @@ def parts() -> Parts:
     return Parts()
 
 
-# -- stages ------------------------------------------------------------------------------------------------------
+# -- stages --------------------------------------------------------------------------------------------------------
 
 
 def test_a_sign_in_that_was_completed_is_used_and_holds_no_token(parts: Parts) -> None:
@@ -233,7 +127,7 @@ def test_a_connected_destination_tells_its_account_role_plan_and_data_centre(par
     assert (account.account_name, account.role, account.pricing_plan) == ("Contoso", "owner", "monthly")
 
 
-# -- tokens that wait --------------------------------------------------------------------------------------------
+# -- tokens that wait ----------------------------------------------------------------------------------------------
 
 
 def test_a_token_waits_in_the_secret_store_and_not_in_the_document(parts: Parts) -> None:
@@ -326,106 +220,3 @@ def test_the_timer_deletes_what_waits_for_a_sign_in_that_expired(parts: Parts) -
     assert parts.secrets.values == {}
     with pytest.raises(AuthorizationUnknown):
         parts.authorizations.find(state, ADA)
-
-
-# -- where a sign-in may return to -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "https://portal.contoso.example",
-        "https://portal.contoso.example/",
-        "https://portal.contoso.example:443/a",
-        "HTTPS://Portal.Contoso.example/a",
-        "https://portal.contoso.example?a=1",
-        "https://portal.contoso.example#/destinations/1",
-        "https://portal.contoso.example/a?b=https://evil.example/@",
-        "http://localhost:3000/a",
-    ],
-)
-def test_pages_of_the_portals_are_taken(parts: Parts, address: str) -> None:
-    parts.authorizations.begin("d1", ADA, address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://localhost/a",
-        "http://localhost:3001/a",
-        "https://localhost:3000/a",
-        "https://portal.contoso.example./",
-        "https://[::1]/",
-        "https://portal.contoso.example/\\evil",
-        "https:/portal.contoso.example/",
-        "https:portal.contoso.example",
-        " https://portal.contoso.example",
-        "https://portal.contoso.example/\t",
-        "https://portal.contoso.example\n/",
-    ],
-)
-def test_other_addresses_are_not(parts: Parts, address: str) -> None:
-    with pytest.raises(ReturnToNotAllowed):
-        parts.authorizations.begin("d1", ADA, address)
-
-
-@given(rest=st.text(alphabet="/\\@?#:.%&a portal\t\n\x00é", max_size=24))
-def test_whatever_follows_the_origin_stays_at_the_portal(rest: str) -> None:
-    """As browsers read an address: the backslash counts as a slash (WHATWG URL)."""
-    parts = Parts()
-    address = f"https://portal.contoso.example{rest}"
-    try:
-        parts.authorizations.begin("d1", ADA, address)
-    except ReturnToNotAllowed:
-        return
-    assert urlsplit(address.replace("\\", "/")).netloc in {"portal.contoso.example", "portal.contoso.example:443"}
-
-
-# -- the setting -------------------------------------------------------------------------------------------------
-
-STORAGE = {"AzureWebJobsStorage": "UseDevelopmentStorage=true"}
-
-
-def test_the_origins_of_portals_are_kept_as_browsers_write_them() -> None:
-    given_ = (
-        " https://Portal.Contoso.example , http://localhost:3000,https://portal.contoso.example:443,http://[::1]:80,"
-    )
-    settings = read_settings(STORAGE | {"PORTAL_ORIGINS": given_})
-    assert settings.portal_origins == ("https://portal.contoso.example", "http://localhost:3000", "http://[::1]")
-    assert read_settings(STORAGE).portal_origins == ()
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "https://portal.contoso.example/",
-        "https://portal.contoso.example/app",
-        "http://portal.contoso.example",
-        "https://portal.contoso.example?a=1",
-        "https://user@portal.contoso.example",
-        "https://portal.contoso.example:0",
-        "https://portal.contoso.example:65536",
-        "https://*.contoso.example",
-        "portal.contoso.example",
-        "ftp://portal.contoso.example",
-        "null",
-        "*",
-        "https://",
-        "https://portal.contoso.example https://other.contoso.example",
-        "https://portal.contoso.example,*",
-    ],
-)
-def test_what_is_no_origin_is_refused_with_the_name_of_the_setting(value: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_settings(STORAGE | {"PORTAL_ORIGINS": value})
-    assert str(caught.value).startswith("The setting PORTAL_ORIGINS: is not a list of origins, separated by commas")
-
-
-@given(text=st.text(alphabet="htps:/.@\\#?%a0[]1 é", max_size=30))
-def test_what_counts_as_an_origin_is_one(text: str) -> None:
-    found = origin_of(text)
-    if found is not None:
-        parts = urlsplit(found)
-        assert f"{parts.scheme}://{parts.netloc}" == found
-        assert parts.hostname
-        assert parts.username is None

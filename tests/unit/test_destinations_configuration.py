@@ -8,12 +8,8 @@ import pytest
 
 from shared.destinations.errors import ConfigurationInvalid, NotConnected
 from shared.mailchimp.errors import Unavailable
-from tests.unit.setup_fakes import Setup, merge_field
-
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
+from tests.unit.fake_accounts import merge_field
+from tests.unit.setup_fakes import Setup
 
 
 def finding(setup: Setup, stored: Any, /, **changes: Any) -> tuple[str, str, str]:

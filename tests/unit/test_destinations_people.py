@@ -22,19 +22,13 @@ from shared.schedule.rules import ScheduleMode
 from shared.storage import names
 from tests.unit.setup_fakes import ADA, GRACE, KEY, Setup
 
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 # -- consent -----------------------------------------------------------------------------------------------------
 
 
 def test_a_withdrawn_consent_blocks_exports_with_a_sentence_and_ends_a_running_one(setup: Setup) -> None:
     stored = setup.ready()
     withdrawn = setup.service.set_consent(stored.destination.id, ConsentRequest(agreed=False), GRACE).destination
-    assert withdrawn.missing_steps() == ["agree to data privacy and compliance: it was withdrawn"]
+    assert withdrawn.missing_steps() == ["agree to data privacy and compliance again: the consent was withdrawn"]
     assert (withdrawn.consent.agreed_by, withdrawn.consent.withdrawn_by) == ("ada", "grace")
     assert setup.exports.stopped == [
         (stored.destination.id, "The consent to data privacy and compliance was withdrawn by grace.")

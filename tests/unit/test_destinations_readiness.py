@@ -10,11 +10,6 @@ from shared.mailchimp.errors import Unavailable
 from tests.unit.setup_fakes import KEY, Setup
 
 
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 def report(setup: Setup, destination: Destination) -> Readiness:
     return setup.readiness.report(destination)
 

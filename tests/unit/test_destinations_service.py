@@ -23,12 +23,6 @@ from shared.mailchimp.errors import SignInRefused as MailchimpSignInRefused
 from shared.storage import names
 from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, OTHER_ACCOUNT_KEY, OTHER_KEY, Setup
 
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
 # -- create ------------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +168,7 @@ def test_a_late_refusal_of_the_old_secret_does_not_spoil_the_new_sign_in(setup: 
 def test_a_key_that_was_revoked_shows_when_audiences_are_looked_up(setup: Setup) -> None:
     stored = setup.connected()
     del setup.mailchimp.accounts[KEY]
-    with pytest.raises(NotConnected, match="sign in to Mailchimp again"):
+    with pytest.raises(NotConnected, match="Sign in to Mailchimp again"):
         setup.connections.audiences(stored.destination.id)
     state = setup.service.get(stored.destination.id).destination.sign_in.state
     assert state is SignInState.NEEDS_AUTHENTICATION

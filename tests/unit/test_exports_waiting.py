@@ -13,7 +13,8 @@ import pytest
 from shared import telemetry
 from shared.audit.log import AuditLog
 from shared.destinations.store import DestinationStore
-from shared.exports.model import Export, Problem, Status, Stop, Tally
+from shared.exports.lane_rest import LaneRest
+from shared.exports.model import Export, Plan, Problem, Status, Stop, Tally
 from shared.exports.pace import Paces
 from shared.exports.problems import UNAVAILABLE, unavailable
 from shared.exports.refusals import Refusals
@@ -21,8 +22,9 @@ from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.sweep import Sweeper, SweepTools
 from shared.exports.view import view_of
-from shared.exports.waiting import WaitView, end_long_wait
+from shared.exports.waiting import WaitView, end_long_wait, next_try_at
 from shared.mailchimp.errors import UnavailableReason
+from shared.storage import names
 from shared.telemetry.instruments import Instrument
 from shared.telemetry.sink import Nowhere
 from tests.unit.exports_in_memory import NoSignals
@@ -212,6 +214,29 @@ def test_a_lane_that_never_had_to_wait_shows_that_the_export_goes_on(store: Expo
     clock.go_on(minutes=1)
     sweep_once(store, clock)
     assert stop_of(store) is not None
+
+
+def test_of_several_lanes_the_one_that_got_through_last_counts(store: ExportStore, clock: Clock) -> None:
+    wait(store)
+    for lane, hours in ((0, 5), (1, 1)):
+        store.show_progress("e1", lane, Tally(batches=1, rows=500))
+        cast("FakeDocuments", store.documents).changed[names.progress("e1", lane)] = START + timedelta(hours=hours)
+    clock.go_on(hours=29)
+    sweep_once(store, clock)
+    assert stop_of(store) is None
+
+
+def test_it_is_tried_next_when_the_first_of_its_lanes_is_woken(store: ExportStore) -> None:
+    documents, plan = cast("FakeDocuments", store.documents), Plan.model_construct(account_id="a1", lanes=(0, 1))
+    assert next_try_at(store, plan) is None
+    for lane, minutes in ((0, 4), (1, 2), (2, 1)):
+        rest = LaneRest(failures=5, wake_at=START + timedelta(minutes=minutes))
+        documents.write(names.lane("a1", lane), b"", rest.to_metadata())
+    assert next_try_at(store, plan) == START + timedelta(minutes=2)
+    documents.leased = {names.lane("a1", 2)}
+    assert next_try_at(store, plan) == START + timedelta(minutes=2), "that lane is another export's, or a look-up"
+    documents.leased = {names.lane("a1", 0)}
+    assert next_try_at(store, plan) is None, "one is at it"
 
 
 def test_somebody_who_cancels_is_not_overruled(store: ExportStore, clock: Clock) -> None:

@@ -11,8 +11,7 @@ import re
 
 import pytest
 
-from tests.unit.infra_support import INFRA, MAIN, STORAGE_SERVICES, Expression, Value, dig, load
-from tests.unit.test_infra_contract import deployed_settings
+from tests.unit.infra_support import INFRA, MAIN, STORAGE_SERVICES, Expression, Value, deployed_settings, dig, load
 
 CONFIG = ("properties", "functionAppConfig")
 RULE = ("properties", "criteria", "allOf", 0)

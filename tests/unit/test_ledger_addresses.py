@@ -11,7 +11,7 @@ from typing import cast
 from shared.exports.database import open_database
 from shared.exports.ledger import write_ledger
 from shared.exports.model import Books, Plan
-from shared.storage.documents import Documents
+from shared.storage.documents import Documents, Version
 
 Ledger = Mapping[str, Sequence[str]]
 
@@ -22,11 +22,16 @@ class LedgerOnDisk:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "kept.parquet"
 
-    def download(self, _name: str, path: Path) -> bool:
-        return self.file.exists() and bool(shutil.copy(self.file, path))
+    def download(self, _name: str, path: Path) -> Version | None:
+        if not self.file.exists():
+            return None
+        shutil.copy(self.file, path)
+        return Version("", {})
 
-    def upload(self, _name: str, path: Path) -> None:
+    def upload(self, _name: str, path: Path, *_version: object) -> None:
         shutil.copy(path, self.file)
+
+    upload_over = upload
 
 
 def plan(members: int) -> Plan:

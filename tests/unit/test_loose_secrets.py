@@ -11,7 +11,7 @@ from azure.core.exceptions import ServiceRequestError
 
 from shared.mailchimp import Unavailable
 from shared.storage.names import LOOSE_SECRETS_PREFIX
-from tests.unit.test_authorization import DOWN, Parts
+from tests.unit.authorization_fakes import DOWN, Parts
 
 
 class Killed(BaseException):

@@ -12,9 +12,9 @@ from azure.core.exceptions import AzureError, ServiceResponseError
 from shared.secrets.local import LocalSecretStore
 from shared.storage.documents import AlreadyExists, Changed
 from shared.storage.names import AUTHORIZATIONS_PREFIX, DESTINATIONS_PREFIX, SECRETS_PREFIX
+from tests.unit.authorization_fakes import Parts
 from tests.unit.fake_documents import FakeDocuments
 from tests.unit.setup_fakes import ADA, GRACE, KEY, OTHER_KEY, Setup
-from tests.unit.test_authorization import Parts
 
 TOLD_OF_ITSELF = Changed("told of itself")
 NO_ANSWER = ServiceResponseError("the connection broke off")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -61,13 +60,6 @@ PUBLISHED: Final = {
 SHARED = Path(errors.__file__).parents[1]
 ALLOWED = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROLES = {"Viewer", "Contributor", "Administrator"}
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.close()
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ def test_a_call_that_was_given_up_makes_the_next_ones_smaller() -> None:
 def test_small_calls_and_other_calls_say_nothing_of_the_members() -> None:
     pace = Pace(lanes=8, changed_at=START, seconds_per_member=0.01)
     assert pace.after_answer(9, 100, START, 8) == pace
+    assert pace.after_answer(10, 100, START, 8).rows == 10, "the smallest call that says something"
     assert pace.after_answer(None, 100, START, 8) == pace
 
 
@@ -168,6 +169,15 @@ def test_what_is_no_throttling_closes_no_lane(reason: UnavailableReason, status:
     one = Lane(FakeDocuments())
     one.pace.failed(refusal(reason, status), 500, 0.1, one.pace.slow_downs())
     assert one.closed == []
+
+
+def test_only_a_call_that_was_given_up_after_a_minute_says_that_members_are_slow() -> None:
+    one, lost = Lane(FakeDocuments()), Unavailable("…", reason="timeout", outcome_unknown=True)
+    one.pace.answered(500, 5.0)
+    one.pace.failed(lost, 500, 59.9, one.pace.slow_downs())
+    assert one.pace.rows() == 500
+    one.pace.failed(lost, 500, 60.0, one.pace.slow_downs())
+    assert one.pace.rows() < 300
 
 
 def test_nothing_is_written_while_nothing_changes() -> None:

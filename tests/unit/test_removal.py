@@ -1,48 +1,25 @@
-"""Removals: what is decided and told, with everything around them in memory; and who has a tag from whom alone."""
+"""Removals: what is done at once, what has to wait, and what is told of it, with everything around them in memory."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from azure.core.exceptions import ServiceRequestError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.audit.model import AuditRecord
 from shared.destinations.errors import DestinationBeingRemoved, DestinationNotFound, TagsAreKept
 from shared.destinations.model import Removal, TagsOnRemoval
 from shared.destinations.removal import Left
 from shared.destinations.view import view_of
-from shared.exports.memberships import Memberships
 from shared.exports.messages import MessageInvalid, RemovalMessage, read_message
-from shared.exports.untag_progress import Progress
 from shared.people import Person
 from shared.secrets.store import SecretStoreError
-from shared.settings import read_settings
 from shared.storage import names
-from tests.unit.api_caller import DEPLOYED, Api, signed_in
-from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, Setup
+from tests.unit.setup_fakes import ADA, GRACE, KEY, NOW, Setup, with_ledger
 
 REMOVE, KEEP = TagsOnRemoval.REMOVE, TagsOnRemoval.KEEP
-
-
-@pytest.fixture
-def setup() -> Setup:
-    return Setup()
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.close()
 
 
 def exporting(setup: Setup) -> tuple[str, str]:
@@ -50,12 +27,6 @@ def exporting(setup: Setup) -> tuple[str, str]:
     made = setup.ready().destination
     export = setup.exports.start(made, trigger="onDemand", requested_by=ADA)
     return made.id, export.id
-
-
-def with_ledger(setup: Setup) -> str:
-    made = setup.ready().destination
-    setup.documents.write(names.ledger(made.id, "aud1"), b"profiles")
-    return made.id
 
 
 def removal_of(setup: Setup, destination_id: str) -> Removal:
@@ -123,8 +94,8 @@ def test_keep_gives_up_and_says_who_did(setup: Setup) -> None:
     setup.removals.note(destination_id, lambda removal: setattr(removal, "tags_left", 1200))
     assert setup.removals.remove(destination_id, GRACE, tags=KEEP) is None
     assert record_of(setup).detail == (
-        "Taken away in Mailchimp: 0 memberships in tags. 1,200 memberships in tags could not be taken away because "
-        "grace gave that up."
+        "Removed in Mailchimp: 0 tags on contacts. Not removed: 1,200 tags on contacts, because "
+        "grace chose to keep them."
     )
 
 
@@ -201,6 +172,15 @@ def test_what_began_before_it_was_gone_is_deleted_when_it_ends_after_that(setup:
     assert setup.exports.erased == ["gone"]
 
 
+def test_a_removal_is_recorded_with_the_person(setup: Setup) -> None:
+    destination_id = with_ledger(setup)
+    eve = Person(id="eve-id", name="eve@contoso.example")
+    setup.removals.remove(destination_id, eve, tags=REMOVE)
+    assert removal_of(setup, destination_id).requested_by == eve
+    with pytest.raises(DestinationNotFound):
+        setup.removals.remove("unknown", eve)
+
+
 # -- the timer -----------------------------------------------------------------------------------------------------
 
 
@@ -249,15 +229,18 @@ SIGN_IN = "The stored Mailchimp sign-in has to be deleted."
     ("state", "left"),
     [
         ({}, [SIGN_IN, FINALLY]),
-        ({"sign_in_deleted": True, "waits_for": "e1"}, ["Export e1 has to end; it was asked to.", FINALLY]),
-        ({"tags": REMOVE}, ["Memberships in tags have to be counted, and taken away in Mailchimp.", SIGN_IN, FINALLY]),
+        (
+            {"sign_in_deleted": True, "waits_for": "e1"},
+            ["The running export 'e1' has to end; it was asked to.", FINALLY],
+        ),
+        ({"tags": REMOVE}, ["The tags have to be counted, and removed in Mailchimp.", SIGN_IN, FINALLY]),
         (
             {"tags": REMOVE, "tags_left": 37500},
-            ["To be taken away in Mailchimp: 37,500 memberships in tags.", SIGN_IN, FINALLY],
+            ["Still to be removed in Mailchimp: 37,500 tags on contacts.", SIGN_IN, FINALLY],
         ),
         (
             {"tags": REMOVE, "tags_left": 1},
-            ["To be taken away in Mailchimp: 1 membership in a tag.", SIGN_IN, FINALLY],
+            ["Still to be removed in Mailchimp: 1 tag on a contact.", SIGN_IN, FINALLY],
         ),
         ({"tags": REMOVE, "tags_left": 9, "untagged": True, "sign_in_deleted": True}, [FINALLY]),
     ],
@@ -276,171 +259,3 @@ def test_a_message_names_a_destination_and_nothing_else() -> None:
     for text in (b'{"v":1}', b'{"v":1,"destinationId":"../d1"}', b'{"v":2,"destinationId":"d1"}', b"d1"):
         with pytest.raises(MessageInvalid):
             read_message(RemovalMessage, text)
-
-
-# -- over HTTP -----------------------------------------------------------------------------------------------------
-
-
-def ready(api: Api) -> str:
-    return api.setup.ready().destination.id
-
-
-def test_204_when_it_is_gone_and_404_afterwards(api: Api) -> None:
-    path = f"/api/destinations/{ready(api)}"
-    reply = api.call("DELETE", path)
-    assert (reply.status, reply.body) == (204, b"")
-    assert api.call("GET", path).status == api.call("DELETE", path).status == 404
-
-
-def test_202_with_what_is_left_and_when_to_ask_again(api: Api) -> None:
-    destination_id = ready(api)
-    path = f"/api/destinations/{destination_id}"
-    export_id = api.call("POST", f"{path}/exports").json["id"]
-    reply = api.call("DELETE", path)
-    assert (reply.status, reply.headers["retry-after"]) == (202, "2")
-    assert export_id in reply.json["removal"]["left"][0]
-    shown = api.call("GET", path)
-    assert shown.json == reply.json
-    assert (shown.headers["retry-after"], shown.headers["etag"]) == ("2", reply.headers["etag"])
-    assert api.call("DELETE", path).json == reply.json
-    assert api.call("POST", f"{path}/exports").error["code"] == "destinationBeingRemoved"
-    assert api.call("DELETE", f"{path}?tags=remove").error["code"] == "tagsAreKept"
-    api.setup.exports.end(export_id)
-    assert api.call("DELETE", path).status == 204
-
-
-def test_a_problem_is_shown_and_makes_callers_ask_less_often(api: Api) -> None:
-    destination_id = with_ledger(api.setup)
-    path = f"/api/destinations/{destination_id}"
-    assert api.call("DELETE", f"{path}?tags=remove").status == 202
-    api.setup.removals.troubled(destination_id)
-    reply = api.call("GET", path)
-    assert reply.headers["retry-after"] == "15"
-    assert destination_id in reply.json["removal"]["problem"]
-
-
-@pytest.mark.parametrize("tags", ["burn", "", "KEEP"])
-def test_what_becomes_of_the_tags_is_one_of_two_words(api: Api, tags: str) -> None:
-    reply = api.call("DELETE", f"/api/destinations/{ready(api)}?tags={tags}")
-    assert (reply.status, reply.error["target"]) == (422, "tags")
-
-
-def test_an_old_version_is_not_removed_by_mistake(api: Api) -> None:
-    path = f"/api/destinations/{ready(api)}"
-    old = api.call("GET", path).headers["etag"]
-    assert api.call("PATCH", path, {"displayName": "New"}).status == 200
-    assert api.call("DELETE", path, headers={"If-Match": old}).status == 412
-    assert api.call("GET", path).json["removal"] is None
-    assert api.call("DELETE", path, headers={"If-Match": api.call("GET", path).headers["etag"]}).status == 204
-
-
-@pytest.mark.parametrize("role", ["Viewer", "Contributor"])
-def test_only_administrators_remove(role: str) -> None:
-    api = Api(read_settings(DEPLOYED))
-    destination_id = ready(api)
-    reply = api.call("DELETE", f"/api/destinations/{destination_id}?tags=remove", headers=signed_in([role]))
-    assert (reply.status, reply.error["code"]) == (403, "roleMissing")
-    assert api.setup.store.get(destination_id).destination.removal is None
-    api.close()
-
-
-def test_a_removal_is_recorded_with_the_person(setup: Setup) -> None:
-    destination_id = with_ledger(setup)
-    eve = Person(id="eve-id", name="eve@contoso.example")
-    setup.removals.remove(destination_id, eve, tags=REMOVE)
-    assert removal_of(setup, destination_id).requested_by == eve
-    with pytest.raises(DestinationNotFound):
-        setup.removals.remove("unknown", eve)
-
-
-# -- who has a tag from whom alone ---------------------------------------------------------------------------------
-
-PEOPLE = st.sampled_from(
-    ["ann@mail.example", "Bob@mail.example", "bob@MAIL.example", "İrem@mail.example", "i\u0307rem@mail.example"]
-)
-TAGS = st.lists(st.sampled_from(["Readers", "readers", "VIP", "Straße", "it's"]), max_size=3, unique=True)
-LEDGER = st.lists(st.tuples(PEOPLE, TAGS), max_size=12)
-
-
-def write_ledger(path: Path, rows: Sequence[tuple[str, Sequence[str]]]) -> Path:
-    with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE ledger (email VARCHAR, payload HUGEINT, tags VARCHAR)")
-        for email, tags in rows:
-            connection.execute("INSERT INTO ledger VALUES (?, 0, ?)", [email, json.dumps(tags, ensure_ascii=False)])
-        connection.execute(f"COPY ledger TO '{path}' (FORMAT parquet)")
-    return path
-
-
-def folded(address: str) -> str:
-    return address.replace("İ", "i\u0307").lower()
-
-
-@given(mine=LEDGER, others=st.lists(LEDGER, max_size=2), first=st.integers(0, 4))
-def test_nobody_is_named_whom_another_ledger_has_with_the_tag(
-    mine: Sequence[tuple[str, Sequence[str]]], others: Sequence[Sequence[tuple[str, Sequence[str]]]], first: int
-) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = [write_ledger(folder / f"{number}.parquet", rows) for number, rows in enumerate([mine, *others])]
-        members = Memberships(paths[0], paths[1:], folder)
-        held = {(folded(email), tag.casefold()) for rows in others for email, tags in rows for tag in tags}
-        assert members.tags == sorted({tag.casefold() for _, tags in mine for tag in tags})
-        for tag in members.tags:
-            having = [(row, email) for row, (email, tags) in enumerate(mine) if tag in {t.casefold() for t in tags}]
-            alone = [(row, email) for row, email in having if row >= first and (folded(email), tag) not in held]
-            assert members.count(tag, first) == len(alone)
-            batches = list(members.batches())
-            assert [email for batch in batches for email in batch.addresses] == [email for _, email in alone]
-            assert [(batch.first, batch.end) for batch in batches] == (
-                [(alone[0][0], alone[-1][0] + 1)] if alone else []
-            )
-            both = [email for row, email in having if row >= first and (folded(email), tag) in held]
-            assert members.shared(tag, first, len(mine)) == both
-        members.close()
-
-
-def test_batches_are_of_five_hundred_and_in_the_order_of_the_ledger(tmp_path: Path) -> None:
-    rows = [(f"person{n}@mail.example", ["Readers"] if n % 3 else ["VIP"]) for n in range(1700)]
-    members = Memberships(write_ledger(tmp_path / "mine.parquet", rows), [], tmp_path)
-    assert members.count("readers") == 1133
-    batches = list(members.batches())
-    assert [len(batch.addresses) for batch in batches] == [500, 500, 133]
-    assert [email for batch in batches for email in batch.addresses] == [
-        email for email, tags in rows if "VIP" not in tags
-    ]
-    assert members.count("readers", batches[0].end) == 633, "a place is where a batch ends"
-    members.close()
-
-
-# -- the place in the work -----------------------------------------------------------------------------------------
-
-
-def at(**state: Any) -> Progress:
-    return Progress.model_validate({"audience": "a1", "ledger": "e1", "tag": "m", "row": 500, "end": 1000} | state)
-
-
-def test_tags_before_the_place_are_through_and_those_after_it_are_not_begun() -> None:
-    progress = at()
-    assert progress.first_row("m") == 500
-    assert progress.first_row("n") == 0
-    assert progress.first_row("l") > 10**15
-
-
-@pytest.mark.parametrize(("audience", "ledger", "row"), [("a1", "e1", 500), ("a1", "e2", 0), ("a2", "e1", 0)])
-def test_a_place_holds_for_one_version_of_one_ledger(audience: str, ledger: str, row: int) -> None:
-    progress = at()
-    progress.begin(audience, ledger)
-    assert progress.row == row
-
-
-def test_what_came_of_a_call_counts_when_the_next_one_is_written_down() -> None:
-    progress = at()
-    progress.take(497)
-    progress.leave(3, "Mailchimp refused them")
-    again = Progress.from_bytes(progress.to_bytes())
-    assert (again.taken, again.left, again.reasons) == (0, 0, []), "killed here, the call is made and counted again"
-    assert progress.taken_so_far == 497
-    progress.settle()
-    progress.settle()
-    stored: Mapping[str, Any] = json.loads(progress.to_bytes())
-    assert (stored["taken"], stored["left"], stored["reasons"]) == (497, 3, ["Mailchimp refused them"])

@@ -15,10 +15,7 @@ from shared.exports.errors import ExportRunning
 from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
-from tests.unit.schedule_fakes import ADA, SIX, Killed, World, own
-
-DAY = timedelta(days=1)
-MINUTE = timedelta(minutes=1)
+from tests.unit.schedule_fakes import ADA, MINUTE, SIX, Killed, World, own
 
 Happening = Callable[[World], object]
 

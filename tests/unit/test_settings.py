@@ -108,7 +108,7 @@ def test_storage_must_be_named() -> None:
 )
 def test_a_wrong_value_is_refused_with_the_name_of_its_setting(name: str, value: str) -> None:
     sentence = refusal(STORAGE | {name: value})
-    assert sentence.startswith(f"The setting {name}: ")
+    assert sentence.startswith(f"The setting {name} must ")
     assert value not in sentence or value.isdigit()
 
 
