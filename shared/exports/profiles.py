@@ -1,8 +1,9 @@
 """The profiles of the chosen segments, joined and checked in DuckDB: out of core, with a memory limit.
 
-Tables: ``source`` (every row as read), ``addresses`` (rows with an address that Mailchimp may take), ``invalid`` (the
-other rows with their reason), ``people`` (one row per address, with a bit for each segment they are in), ``members`` (the people to send, numbered in the order of the first row of each). ``n`` is the rowid of ``source``: the
-order of reading.
+Tables: ``source`` (every row as read), ``judged`` (its addresses, and what is wrong with them), ``invalid`` (the rows
+that cannot be sent, with their reason), ``addresses`` (the other rows), ``people`` (one row per address, with a bit for
+each segment it is in), ``members`` (the people to send, numbered in the order of the first row of each). ``n`` is the
+rowid of ``source``: the order of reading. All but ``source`` are temporary tables: made once, read a few times.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def create_suppressed(
     any letter case), and those of the table ``people`` that have been ``refused`` (a file of
     shared/exports/refusal_table.py) and are left out at this moment. Who is both counts as archived."""
     connection.execute("""
-        CREATE TABLE suppressed (
+        CREATE TEMP TABLE suppressed (
             address VARCHAR, code VARCHAR, message VARCHAR, refused_at TIMESTAMP, until TIMESTAMP)""")
     if archived:
         connection.execute(
@@ -107,10 +108,10 @@ class Profiles:
     def __init__(self, work_dir: Path, *, memory_limit: str = "256MB", threads: int = 2) -> None:
         self._work_dir = work_dir
         self._connection = open_database(work_dir, "profiles", memory_limit=memory_limit, threads=threads)
-        self._run("PRAGMA disable_checkpoint_on_shutdown")  # the file is deleted when it is closed
         self._segments: list[str] = []
         self._rows: list[int] = []
         self._files: list[str] = []
+        self._valid: dict[int, int] = {}
 
     def close(self) -> None:
         self._connection.close()
@@ -141,7 +142,7 @@ class Profiles:
         """Check the addresses (column c0), find duplicates and merge people; returns the number of people."""
         address = trimmed("c0", _BLANKS)
         self._run(f"""
-            CREATE TABLE judged AS
+            CREATE TEMP TABLE judged AS
             SELECT rowid AS n, segment,
                    {address_key(address)} AS address,
                    CASE WHEN c0 IS NULL OR {address} = '' THEN 'emailMissing'
@@ -150,9 +151,9 @@ class Profiles:
                    END AS reason
             FROM source""")
         self._run("""
-            CREATE TABLE invalid AS
+            CREATE TEMP TABLE invalid AS
             SELECT n, reason AS code, CAST(NULL AS VARCHAR) AS merge_tag FROM judged WHERE reason IS NOT NULL""")
-        self._run("CREATE VIEW addresses AS SELECT n, segment, address FROM judged ANTI JOIN invalid USING (n)")
+        self._run("CREATE TEMP VIEW addresses AS SELECT n, segment, address FROM judged ANTI JOIN invalid USING (n)")
         return self._merge()
 
     def check_values(self, values: Sequence[MergeValue]) -> None:
@@ -172,9 +173,12 @@ class Profiles:
     def suppress(self, archived: Sequence[str], refused: Path | None = None, at: datetime | None = None) -> None:
         """Take out the people whose contacts are ``archived`` and those who have been ``refused`` and are left out at
         this moment, as ``create_suppressed`` finds them; number the others for sending."""
+        self._valid = self._by_segment("addresses")
+        self._run("DROP VIEW addresses")  # nobody is judged any more, and the memory is needed for the bodies
+        self._run("DROP TABLE judged")
         create_suppressed(self._connection, "people", archived, refused, at)
         self._run(f"""
-            CREATE TABLE members AS
+            CREATE TEMP TABLE members AS
             SELECT row_number() OVER (ORDER BY n) - 1 AS position, n, {", ".join(self._masks)}
             FROM people ANTI JOIN suppressed USING (address)
             ORDER BY n""")
@@ -185,7 +189,7 @@ class Profiles:
             f" THEN CAST(1 AS BIGINT) << CAST(segment % {_SEGMENTS_PER_MASK} AS BIGINT) ELSE 0 END) AS mask{word}"
             for word in range(self._mask_count)
         )
-        self._run(f"CREATE TABLE people AS SELECT address, min(n) AS n, {masks} FROM addresses GROUP BY address")
+        self._run(f"CREATE TEMP TABLE people AS SELECT address, min(n) AS n, {masks} FROM addresses GROUP BY address")
         return self._count("people")
 
     @property
@@ -205,7 +209,7 @@ class Profiles:
     def counts(self, tags: Sequence[str]) -> Counts:
         """Close the first part of the books. ``tags`` are the Mailchimp tags of the segments, in their order."""
         invalid = self._by_segment("invalid JOIN source s ON s.rowid = invalid.n")
-        valid = self._by_segment("addresses")
+        valid = self._valid
         members = self._by_segment("people p JOIN source s ON s.rowid = p.n")
         people = self._in_each_segment("people")
         suppressed = self._in_each_segment("people SEMI JOIN suppressed USING (address)")
@@ -302,7 +306,7 @@ class Profiles:
     def _write_tag_sets(self, tags: Sequence[str]) -> None:
         """One row per combination of segments that occurs, with the JSON list of its tags."""
         columns = ", ".join(f"{mask} BIGINT" for mask in self._masks)
-        self._run(f"CREATE OR REPLACE TABLE tag_sets ({columns}, tags VARCHAR)")
+        self._run(f"CREATE OR REPLACE TEMP TABLE tag_sets ({columns}, tags VARCHAR)")
         combinations = self._all(f"SELECT DISTINCT {', '.join(self._masks)} FROM members")
         rows = [
             (
