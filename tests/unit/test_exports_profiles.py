@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -234,3 +235,45 @@ def test_a_row_whose_value_does_not_fit_gives_way_to_a_good_one_of_the_same_pers
     assert prepared.counts.books.duplicates == 0
     assert prepared.counts.books.invalid == 1
     assert prepared.members[0]["merge_fields"] == {"LTV": 3}
+
+
+class LongTexts(SegmentReader):
+    """Stands in for SegmentReader: people of whom much is known."""
+
+    PEOPLE = 12_000
+    TEXTS = 12
+
+    def __init__(self) -> None:
+        pass
+
+    def load(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        segment: PinnedSegment,
+        columns: Sequence[str],
+        *,
+        segment_number: int,
+        first_file_number: int,
+        work_dir: Path,
+        check: Callable[[], None] = lambda: None,
+    ) -> LoadedSegment:
+        texts = ", ".join(f"repeat(md5(concat(i, '-', {number})), 8) AS c{number}" for number in range(1, self.TEXTS))
+        connection.execute(f"""
+            CREATE TABLE {table} AS
+            SELECT CAST({segment_number} AS USMALLINT) AS segment, {first_file_number} AS file, i AS row,
+                   'person' || i || '@mail.test' AS c0, {texts}
+            FROM range({self.PEOPLE}) people(i)""")
+        return LoadedSegment(self.PEOPLE, (LoadedFile(first_file_number, "long.csv", self.PEOPLE),))
+
+
+def test_bodies_of_people_of_whom_much_is_known_fit_into_the_memory(tmp_path: Path) -> None:
+    values = [merge_value(f"T{number}", "text", f"s.c{number}") for number in range(1, LongTexts.TEXTS)]
+    with closing(Profiles(tmp_path, memory_limit="160MB", threads=1)) as profiles:
+        profiles.load(LongTexts(), PinnedSegment(name="S0", kind="csv", files=()), [], lambda: None)
+        profiles.match()
+        profiles.suppress(())
+        bodies = list(profiles.bodies(values, ["S0"]))
+    assert [batch for batch, _ in bodies] == list(range(LongTexts.PEOPLE // 500))
+    assert {len(json.loads(body)["members"]) for _, body in bodies} == {500}
+    assert sum(len(body) for _, body in bodies) > 32_000_000
