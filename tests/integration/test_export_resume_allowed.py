@@ -143,7 +143,7 @@ def test_it_can_be_resumed_for_a_week(engine: Engine, destination: Destination, 
     engine.product.sweeper.expire()
     assert kept_bodies(engine, failed.id) == 0
     assert engine.export(failed.id).resumable_until is None
-    with pytest.raises(ResumeExpired, match="kept for 7 days"):
+    with pytest.raises(ResumeExpired, match="deleted after 7 days"):
         resume(engine, failed.id)
     assert engine.rejected(failed.id) == [], "what the export had to say about profiles is kept as long as ever"
 
