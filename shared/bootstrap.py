@@ -314,6 +314,7 @@ class Product:
             store=self.store,
             leases=self._leases,
             signals=self._signals,
+            paces=self._paces,
             removals=self.removals,
             finisher=lambda: self.finisher,
         )

@@ -10,6 +10,7 @@ from shared.destinations.removal import Removals
 from shared.exports.finish import Finisher
 from shared.exports.lane_work import open_shares
 from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage
+from shared.exports.pace import Paces, stands_in_for
 from shared.exports.problems import internal
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
@@ -24,6 +25,7 @@ class PoisonTools:
     store: ExportStore
     leases: Leases
     signals: Signals
+    paces: Paces
     removals: Removals
     finisher: Callable[[], Finisher]
 
@@ -41,16 +43,20 @@ class Poison:
         self._tools.signals.finish(message.export_id)
 
     def wake(self, message: WakeMessage) -> None:
-        """The lane fails again and again: what it has not sent is booked as not sent.
-
-        A lane that somebody holds is working after all, and then there is nothing to book.
-        """
+        """The lane fails again and again: what it has not sent is booked as not sent, for itself and for the closed
+        lanes that it stands in for."""
         log.error("poison.lane", account=message.account_id, lane=message.lane)
+        pace = self._tools.paces.get(message.account_id)
+        for lane in (message.lane, *stands_in_for(message.lane, pace, self._max_connections)):
+            self._give_up(message.account_id, lane)
+
+    def _give_up(self, account: str, connection: int) -> None:
+        """A lane that somebody holds is working after all, and then there is nothing to book."""
         store = self._tools.store
-        with self._tools.leases.take(names.lane(message.account_id, message.lane)) as lease:
+        with self._tools.leases.take(names.lane(account, connection)) as lease:
             if lease is None:
                 return
-            for plan, lane in open_shares(store, message.account_id, message.lane, self._max_connections):
+            for plan, lane in open_shares(store, account, connection, self._max_connections):
                 with trace.going_on(plan.traceparent, trace.current()):
                     store.fail(plan.export_id, internal("sending a part of the profiles"))
                     store.end_lane(plan.export_id, lane)

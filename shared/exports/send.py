@@ -48,6 +48,9 @@ _SERVER_ERROR: Final = (
 )
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
+_LONGEST_UNANSWERED_S: Final = 600.0
+"""A call that hangs takes two minutes, and halving a batch some thirty calls: a function may run for half an hour only
+(host.json), and what it has found out is lost with it."""
 
 
 class _Member(msgspec.Struct, gc=False):
@@ -145,7 +148,7 @@ class BatchSender:
 
     def send(self, batch: int, lane: int, body: bytes) -> BatchResult:
         """Send a prepared body. Raises MustPause, LeaseLost and the Stop errors; nothing is recorded then."""
-        began = self._clock()
+        began, started = self._clock(), self._monotonic()
         rows = read_rows(body)
         outcome = _Outcome()
         waiting: list[Sequence[_Row]] = [rows]
@@ -164,6 +167,8 @@ class BatchSender:
                 outcome.answered = True
                 waiting.extend(self._without_refused(part, refusal, outcome))
             except _Troubled as trouble:
+                if not outcome.answered and self._monotonic() - started > _LONGEST_UNANSWERED_S:
+                    self._backoff.wait_for_call(trouble.reason)
                 if len(part) > 1 or outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
                     waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
                     continue

@@ -11,9 +11,10 @@ from functools import partial
 import pytest
 
 from shared.exports.errors import ExportRunning
+from shared.exports.messages import WakeMessage
 from shared.exports.model import Status
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import Engine, people
+from tests.integration.engine import ACCOUNT, Engine, people
 from tests.integration.write_faults import WriteFaults
 
 
@@ -75,6 +76,23 @@ def test_a_message_that_failed_too_often_ends_its_export_with_balanced_books(eng
     assert view.status is Status.FAILED
     assert view.problem is not None
     assert view.problem.code == "internalError"
+
+
+def test_a_lane_that_is_given_up_ends_the_part_of_those_it_stands_in_for(engine: Engine) -> None:
+    """Otherwise the timer would wake it for ever: its own part of the export may have ended long ago."""
+    engine.write_segment("Readers", people(1200))
+    export_id = engine.start(engine.destination(["Readers"]))
+    for name, message in engine.receive([PREPARE_QUEUE]):
+        engine.handle(name, message)
+    engine.set_pace(lanes=1)
+    plan = engine.product.store.plan(export_id)
+    assert plan is not None
+    for lane in {0} & {*plan.lanes}:
+        engine.product.store.end_lane(export_id, lane)
+    engine.product.poison.wake(WakeMessage(account_id=ACCOUNT, lane=0))
+    assert engine.product.store.ended_lanes(export_id) == {*plan.lanes}
+    view = engine.work_until_ended(export_id)
+    assert (view.status, view.problem and view.problem.code) == (Status.FAILED, "internalError")
 
 
 def test_messages_hold_references_and_never_profiles(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.exports.backoff import Backoff, MustPause
+from shared.exports.backoff import Backoff, CallOutOfOrder, MustPause
 from shared.exports.model import BatchResult, Books, Plan
 from shared.exports.pace import LanePace, Paces
 from shared.exports.send import BatchSender
@@ -53,6 +53,8 @@ class Mailchimp:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self.seconds_per_call = 0.0
+        self.now = 0.0
         self.calls: list[int] = []
         self.tag_id = 1
         self.stale_search = False
@@ -64,6 +66,7 @@ class Mailchimp:
     def subscribe(self, _audience: str, body: bytes) -> SubscribeReply:
         emails = [member["email_address"] for member in json.loads(body)["members"]]
         self.calls.append(len(emails))
+        self.now += self.seconds_per_call
         return self._answer(emails)
 
     def ping(self) -> None:
@@ -136,7 +139,7 @@ class Sender:
             pace,
             before_call=lambda: None,
             clock=lambda: NOW,
-            monotonic=lambda: 0.0,
+            monotonic=lambda: mailchimp.now,
         )
 
     def _sleep(self, seconds: float) -> None:
@@ -273,6 +276,15 @@ def test_mailchimp_that_takes_nobody_is_waited_for_although_it_answers_pings() -
     with pytest.raises(MustPause):
         Sender(again, sender.backoff.failures).send(people(500))
     assert len(again.calls) < 30, "a later try is over soon"
+
+
+def test_a_call_that_hangs_is_given_up_long_before_a_function_has_to_end() -> None:
+    mailchimp = Mailchimp(out_of_order)
+    mailchimp.seconds_per_call = 130
+    sender = Sender(mailchimp, failures=8)
+    with pytest.raises(CallOutOfOrder):
+        sender.send(people(500))
+    assert mailchimp.now < 15 * 60
 
 
 def test_nobody_is_rejected_for_an_outage_that_ends_while_it_is_waited_for() -> None:
