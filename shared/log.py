@@ -21,7 +21,7 @@ def quieten_libraries() -> None:
     """Keep what the libraries tell of each of their requests out of the log.
 
     Microsoft's worker lets every logger speak at INFO. Azure's clients tell each request there with its address and
-    each answer with its headers: twenty thousand lines for an export of a million, beside some hundred of ours.
+    each answer with its headers: an export of a million makes more than three thousand requests (docs/benchmark.md).
     """
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
