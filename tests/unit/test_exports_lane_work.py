@@ -10,12 +10,13 @@ import pytest
 
 from shared.exports.backoff import CallOutOfOrder
 from shared.exports.lane_work import LaneTools, LaneWork
-from shared.exports.model import Books, Plan, Problem, Status
+from shared.exports.model import Problem, Status
 from shared.exports.pace import LanePace, Pace, Paces
 from shared.mailchimp import MailchimpClient, SubscribeReply
 from shared.storage import names
 from shared.storage.leases import HeldLease, Leases
 from tests.unit.exports_in_memory import NOW, ExportsInMemory, NoSignals
+from tests.unit.plans import a_plan
 from tests.unit.test_exports_ended import FreeLeases
 from tests.unit.test_exports_send import BROKEN, reply
 
@@ -65,22 +66,7 @@ class Lane(ExportsInMemory):
     def open_export(self, audience: str) -> str:
         """An export of six batches with ten people each."""
         export_id = self.add(status=Status.SENDING, destination=audience)
-        plan = Plan(
-            export_id=export_id,
-            destination_id=audience,
-            account_id="account",
-            audience_id=audience,
-            api_root="https://us1.api.mailchimp.com",
-            secret_name="mc-d1-1",
-            attempt="1",
-            lanes=(0,),
-            members=10 * BATCHES,
-            batches=BATCHES,
-            tag_ids={},
-            segments=[],
-            invalid_reasons={},
-            books=Books(),
-        )
+        plan = a_plan(export_id, destination_id=audience, audience_id=audience, members=10 * BATCHES, batches=BATCHES)
         members = [{"email_address": f"person{number}@mail.example", "tags": []} for number in range(10)]
         body = json.dumps({"members": members, "update_existing": True}).encode()
         self.documents.write(names.pack(export_id, "1", 0, 0), b"\n".join([body] * BATCHES))

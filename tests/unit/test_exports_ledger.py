@@ -9,10 +9,10 @@ from pathlib import Path
 import duckdb
 
 from shared.exports.ledger import write_ledger
-from shared.exports.model import Books, Plan
 from shared.storage import names
 from shared.storage.documents import Changed, Version
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.plans import a_plan
 
 LEDGER = names.ledger("d1", "audience")
 
@@ -49,22 +49,7 @@ def finish(documents: FileDocuments, folder: Path, tag: str, emails: Sequence[st
         connection.execute(
             f"COPY (SELECT * FROM (VALUES {rows}) t (position, email, payload, tags)) TO '{members}' (FORMAT parquet)"
         )
-    plan = Plan(
-        export_id=tag,
-        destination_id="d1",
-        account_id="account",
-        audience_id="audience",
-        api_root="https://us1.api.mailchimp.com",
-        secret_name="mc-d1-1",
-        attempt="1",
-        lanes=(0,),
-        members=len(emails),
-        batches=1,
-        tag_ids={tag: 1},
-        segments=[],
-        invalid_reasons={},
-        books=Books(),
-    )
+    plan = a_plan(tag, members=len(emails), tag_ids={tag: 1})
     write_ledger(documents.as_documents(), plan, [0], [], members, folder)
 
 

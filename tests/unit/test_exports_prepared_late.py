@@ -8,13 +8,14 @@ from typing import Any, cast
 import pytest
 
 from shared.exports.messages import ExportMessage
-from shared.exports.model import Books, Plan, Status
+from shared.exports.model import Status
 from shared.exports.pace import Paces
 from shared.exports.prepare import Preparer, PrepareTools
 from shared.exports.signals import Signals
 from shared.storage import names
 from shared.storage.leases import Leases
 from tests.unit.exports_in_memory import ExportsInMemory
+from tests.unit.plans import a_plan
 from tests.unit.test_exports_ended import FreeLeases
 
 
@@ -33,22 +34,7 @@ class LateSignals:
 
 def prepare(product: ExportsInMemory, export_id: str) -> list[str]:
     """Go on behind the writing of the plan; returns the messages."""
-    plan = Plan(
-        export_id=export_id,
-        destination_id="d1",
-        account_id="account",
-        audience_id="audience",
-        api_root="https://us1.api.mailchimp.com",
-        secret_name="mc-d1-1",
-        attempt="1",
-        lanes=(0, 1),
-        members=600,
-        batches=2,
-        tag_ids={},
-        segments=[],
-        invalid_reasons={},
-        books=Books(),
-    )
+    plan = a_plan(export_id, lanes=(0, 1), members=600, batches=2)
     product.store.publish(plan)
     signals = LateSignals()
     others: dict[str, Any] = dict.fromkeys(PrepareTools.__dataclass_fields__)

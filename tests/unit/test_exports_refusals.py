@@ -11,12 +11,13 @@ import duckdb
 import pytest
 
 from shared.destinations.store import DestinationStore
-from shared.exports.model import Books, LeftOut, Plan, RejectedRow, Status
+from shared.exports.model import LeftOut, Plan, RejectedRow, Status
 from shared.exports.refusals import MemoryNote, Outcome, Refusals
 from shared.storage import names
 from shared.storage.documents import Changed
 from tests.unit.exports_in_memory import NOW, ExportsInMemory
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.plans import a_plan
 
 ANN, BOB = "ann@mail.example", "bob@mail.example"
 MEMORY = names.refusals("acc1", "aud1")
@@ -56,23 +57,7 @@ class Memory:
     def plan(self, left_out: LeftOut | None = None) -> Plan:
         """That of an export that has not ended."""
         export_id = self.exports.add(status=Status.FINISHING)
-        return Plan(
-            export_id=export_id,
-            destination_id="d1",
-            account_id="acc1",
-            audience_id="aud1",
-            api_root="https://us1.api.mailchimp.com",
-            secret_name="mc-d1-1",
-            attempt="a1",
-            lanes=(0,),
-            members=2,
-            batches=1,
-            tag_ids={},
-            segments=[],
-            invalid_reasons={},
-            left_out=left_out,
-            books=Books(),
-        )
+        return a_plan(export_id, account_id="acc1", audience_id="aud1", attempt="a1", members=2, left_out=left_out)
 
     def fold(
         self,

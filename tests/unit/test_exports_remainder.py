@@ -26,6 +26,7 @@ from shared.exports.remainder import Remainder
 from shared.segments.formats import PinnedSegment
 from shared.storage import names
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.plans import a_plan
 from tests.unit.test_exports_profiles import END, NOW, Row, RowsReader
 
 TAGS = ("VIP", "Readers")
@@ -109,21 +110,14 @@ def left_of_export(
     documents = FakeDocuments()
     with tempfile.TemporaryDirectory() as name, profiles_in(Path(name)) as profiles:
         profiles.suppress(())
-        plan = Plan(
-            export_id="e1",
-            destination_id="d1",
+        plan = a_plan(
             account_id="acc1",
             audience_id="aud1",
-            api_root="https://us1.api.mailchimp.com",
-            secret_name="mc-d1-1",
             attempt="a1",
             lanes=(0, 1),
             members=PEOPLE,
             batches=3,
-            tag_ids={},
             segments=[SegmentCount(name=tag, tag=tag) for tag in TAGS],
-            invalid_reasons={},
-            books=Books(),
         )
         write_packs(documents.as_documents(), plan, profiles.bodies(VALUES, TAGS), lambda: None)
         profiles.write_members(Path(name) / "members.parquet", VALUES)

@@ -19,6 +19,7 @@ from shared.exports.resume import (
 )
 from shared.storage import names
 from tests.unit.exports_in_memory import NOW, ExportsInMemory, ready_destination
+from tests.unit.plans import a_plan
 
 WEEK = timedelta(days=7)
 
@@ -61,22 +62,7 @@ def close_books(exports: ExportsInMemory, export_id: str, *, retryable: int = 0,
 
 
 def plan_of(exports: ExportsInMemory, export_id: str) -> Plan:
-    plan = Plan(
-        export_id=export_id,
-        destination_id="d1",
-        account_id="acc1",
-        audience_id="aud1",
-        api_root="https://us1.api.mailchimp.com",
-        secret_name="mc-d1-1",
-        attempt="a1",
-        lanes=(0,),
-        members=5,
-        batches=1,
-        tag_ids={},
-        segments=[],
-        invalid_reasons={},
-        books=Books(),
-    )
+    plan = a_plan(export_id, account_id="acc1", audience_id="aud1", attempt="a1", members=5)
     return exports.store.publish(plan)
 
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.exports.backoff import Backoff, CallOutOfOrder, MustPause
-from shared.exports.model import BatchResult, Books, Plan
+from shared.exports.model import BatchResult
 from shared.exports.pace import LanePace, Paces
 from shared.exports.send import BatchSender
 from shared.mailchimp import MailchimpClient, SubscribeReply, Tag, TagNotFound, Unavailable
 from shared.mailchimp.replies import read_subscribe, read_tag_reply
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.plans import a_plan
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
@@ -116,22 +117,7 @@ class Sender:
         )
         pace.answered(500, 5.0)
         self.backoff = Backoff(failures, self.shown, sleep=self._sleep, random=lambda: 0.5, still_ours=lambda: None)
-        plan = Plan(
-            export_id="e1",
-            destination_id="d1",
-            account_id="account",
-            audience_id="audience",
-            api_root="https://us1.api.mailchimp.com",
-            secret_name="mc-d1-1",
-            attempt="1",
-            lanes=(0,),
-            members=0,
-            batches=1,
-            tag_ids={TAG: 1},
-            segments=[],
-            invalid_reasons={},
-            books=Books(),
-        )
+        plan = a_plan(tag_ids={TAG: 1})
         self._sender = BatchSender(
             cast("MailchimpClient", mailchimp),
             plan,

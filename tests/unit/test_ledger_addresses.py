@@ -10,8 +10,9 @@ from typing import cast
 
 from shared.exports.database import open_database
 from shared.exports.ledger import write_ledger
-from shared.exports.model import Books, Plan
+from shared.exports.model import Plan
 from shared.storage.documents import Documents, Version
+from tests.unit.plans import a_plan
 
 Ledger = Mapping[str, Sequence[str]]
 
@@ -35,22 +36,7 @@ class LedgerOnDisk:
 
 
 def plan(members: int) -> Plan:
-    return Plan(
-        export_id="e1",
-        destination_id="d1",
-        account_id="a1",
-        audience_id="list1",
-        api_root="https://us1.api.mailchimp.com",
-        secret_name="one",
-        attempt="0f",
-        lanes=(0,),
-        members=members,
-        batches=1,
-        tag_ids={},
-        segments=[],
-        invalid_reasons={},
-        books=Books(),
-    )
+    return a_plan(account_id="a1", audience_id="list1", attempt="0f", members=members)
 
 
 def after_exports_of(folder: Path, *exports: Ledger) -> list[tuple[str, list[str]]]:
