@@ -22,7 +22,7 @@ product = bootstrap(read_settings(os.environ))
 telemetry.start(product.settings)
 # Anonymous for the platform: shared/api/auth.py asks for the signed-in user and the role.
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-api = func.AsgiMiddleware(product.asgi)  # type: ignore[no-untyped-call]  # the library has no types here
+api = func.AsgiMiddleware(product.asgi)
 
 STORAGE = "AzureWebJobsStorage"
 Work = TypeVar("Work", bound=Message)

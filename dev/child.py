@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,10 @@ def start_child(
     """
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, env=env, cwd=cwd, stdin=pipe, stdout=pipe, stderr=errors, text=True)
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
+    # Popen's types do not know that what was asked for as a pipe is there.
+    child = Child(process, cast("IO[str]", process.stdin), cast("IO[str]", process.stdout))
     try:
-        yield Child(process, process.stdin, process.stdout)
+        yield child
     finally:
         process.terminate()
         try:
@@ -45,4 +46,4 @@ def start_child(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        process.stdin.close()
+        child.input.close()

@@ -28,7 +28,7 @@ def failing_quietly() -> Iterator[None]:
     """Do what is inside; an error is logged without its text, and RunFailed raised instead."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold anything
+    except Exception as error:  # noqa: BLE001 - the edge to the platform, which would log any text that passes it
         types, frames = types_of(error), frames_of(error)
         log.error("run.failed", errorType=types, frames=frames)
         raise RunFailed(f"{types} at {frames}") from None  # else the platform shows the other one with it
@@ -43,7 +43,7 @@ def do_each(steps: Iterable[Callable[[], object]]) -> None:
             step()
         except AzureError:
             raise
-        except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+        except Exception as error:  # noqa: BLE001 - not swallowed: kept, and raised after the loop
             if failures:
                 log.error("run.failed", errorType=types_of(error), frames=frames_of(error))
             failures.append(error)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 
@@ -19,7 +20,7 @@ def _is_printable(text: str) -> str:
 
 def _is_true_or_false(value: Any) -> Any:
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueError only
+        raise PydanticCustomError("true_or_false", "must be true or false")
     return value
 
 

@@ -33,7 +33,7 @@ class Adapter(Generic[R]):
     """Makes a ``kind`` of every answer. ``run`` is what a call runs in: an event loop of its own unless it is given."""
 
     def __init__(self, app: FastAPI, kind: type[R], run: Run = asyncio.run) -> None:
-        self._middleware = func.AsgiMiddleware(app)  # type: ignore[no-untyped-call]  # the library has no types here
+        self._middleware = func.AsgiMiddleware(app)
         self._kind = kind
         self._run = run
 

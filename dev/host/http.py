@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from azure.functions.meta import Datum
+from pydantic import BaseModel
 
 from dev.host.errors import InvocationError
 from dev.host.invocations import Invoker
@@ -143,12 +144,13 @@ async def _read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
+class _AdminBody(BaseModel):
+    input: Any = ""
+
+
 def _admin_input(body: bytes) -> str:
     """The text of `{"input": …}`; an empty body or object means an empty text. ValueError for anything else."""
-    document = json.loads(body or b"{}")
-    if not isinstance(document, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - wrong JSON is one case for the caller
-    value = document.get("input", "")
+    value = _AdminBody.model_validate_json(body or b"{}").input
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -57,27 +57,23 @@ class Invoker:
         call = Call(str(uuid.uuid4()), function, value, metadata, trace_parent or _new_trace_parent())
         started = time.monotonic()
         self._running[call.invocation_id] = function.name
-        error: Exception | None = None
-        result: CallResult | None = None
+
+        def ended(event: str, level: int, error: Exception | None = None) -> None:
+            milliseconds = round((time.monotonic() - started) * 1000, 1)
+            which = {"function": function.name, "invocationId": call.invocation_id, "reason": reason}
+            log(event, level, error=error, **which, durationMs=milliseconds)
+
         try:
             result = await self._worker.invoke(call)
             await self._send(result)
-        except Exception as caught:  # noqa: BLE001 - user code raises what it likes; chained below
-            error = caught
+        except Exception as error:
+            ended("function.failed", logging.ERROR, error)
+            raise InvocationError(f"The function {function.name} failed.") from error
+        else:
+            ended("function.finished", logging.INFO)
+            return result.reply
         finally:
             del self._running[call.invocation_id]
-        log(
-            "function.failed" if error else "function.finished",
-            logging.ERROR if error else logging.INFO,
-            error=error,
-            function=function.name,
-            invocationId=call.invocation_id,
-            reason=reason,
-            durationMs=round((time.monotonic() - started) * 1000, 1),
-        )
-        if error is not None or result is None:
-            raise InvocationError(f"The function {function.name} failed.") from error
-        return result.reply
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work that a graceful stop waits for."""

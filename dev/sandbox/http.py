@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -99,8 +99,7 @@ class Connection(asyncio.Protocol):
 
     # asyncio calls these five
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # TCP servers hand out nothing else
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # a TCP server hands out nothing else
         self._open_connections.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:

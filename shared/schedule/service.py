@@ -180,7 +180,7 @@ class ScheduleService:
                 if at is not None:
                     exports.append(self._start(destination, at))
                     ran.append(destination.id)
-            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+            except Exception as error:  # noqa: BLE001 - not swallowed: kept, and raised below
                 log.error("schedule.startFailed", destination=destination.id, errorType=type(error).__name__)
                 failures.append(error)
         of_all = timetable.of_schedule(schedule, runs.last_run_at.get(ALL))

@@ -11,7 +11,7 @@ import azure.functions as func
 from azure.storage.queue import QueueClient
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-_notes = QueueClient.from_connection_string(os.environ["AzureWebJobsStorage"], "notes")  # noqa: SIM112 - its name
+_notes = QueueClient.from_connection_string(os.environ["AzureWebJobsStorage"], "notes")  # noqa: SIM112 - Azure's name for the setting
 
 
 def note(**fields: object) -> None:
