@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 
@@ -19,9 +18,9 @@ def _is_printable(text: str) -> str:
 
 
 def _is_true_or_false(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise PydanticCustomError("true_or_false", "must be true or false")
-    return value
+    if value is True or value is False:
+        return value
+    raise ValueError("must be true or false")
 
 
 TrueOrFalse = Annotated[bool, BeforeValidator(_is_true_or_false)]

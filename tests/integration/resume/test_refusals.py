@@ -17,7 +17,7 @@ from shared.exports.view import ExportView
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import TESTER, Engine, MovedClock, build_engine_at, people, scheduled
-from tests.integration.refusals_support import FAKE, FORGOTTEN, MEMORY, clear, refuse, remembered, until_finish
+from tests.integration.refusals.steps import FAKE, FORGOTTEN, MEMORY, clear, refuse, remembered, until_finish
 from tests.integration.removal_support import Killed, Stops, another_process, kill
 from tests.support import StorageAccount
 
@@ -36,11 +36,6 @@ REJOINS = "person512@mail.example"
 
 REFUSED = {FAKE: "fakeOrInvalid", FORGOTTEN: "forgotten", REJOINS: "complianceState"}
 REASONS = {"complianceState": 1, "fakeOrInvalid": 1, "forgotten": 1}
-
-
-@pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
 
 
 @pytest.fixture

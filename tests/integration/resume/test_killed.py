@@ -10,7 +10,6 @@ from itertools import count
 import pytest
 from azure.storage.queue import QueueMessage
 
-from dev.sandbox.control import SandboxControl
 from shared.destinations.model import Destination
 from shared.exports.errors import AlreadyResumed, ExportRunning
 from shared.exports.model import Export, Problem, Status
@@ -19,7 +18,7 @@ from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import TESTER, Engine, MovedClock, people
 from tests.integration.removal_support import Killed, Stops, kill
-from tests.integration.resume_support import (
+from tests.integration.resume.steps import (
     PEOPLE,
     assert_all_arrived_once,
     failed_half_way,
@@ -28,26 +27,8 @@ from tests.integration.resume_support import (
     resume,
     resumed,
     subscribed,
-    with_two_lanes,
-    with_two_segments,
 )
 from tests.integration.write_faults import WriteFaults
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
-
-
-@pytest.fixture
-def engine(storage_account: StorageAccount, sandbox: SandboxControl, clock: MovedClock) -> Engine:
-    return with_two_lanes(storage_account, sandbox, clock)
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_segments(engine)
 
 
 def killed_at_every_call(engine: Engine, queue: str, message: QueueMessage) -> int:

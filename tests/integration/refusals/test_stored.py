@@ -11,7 +11,7 @@ from shared.destinations.model import Destination
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE
 from tests.integration.engine import TESTER, Engine, people
-from tests.integration.refusals_support import (
+from tests.integration.refusals.steps import (
     FAKE,
     FORGOTTEN,
     MEMORY,
@@ -19,13 +19,7 @@ from tests.integration.refusals_support import (
     days_pass,
     remembered,
     until_finish,
-    with_two_who_are_refused,
 )
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_who_are_refused(engine)
 
 
 @pytest.mark.parametrize("cut", ["half", "empty", "text"])

@@ -10,7 +10,7 @@ from shared.destinations.model import Destination
 from shared.exports.model import Status
 from shared.storage.names import FINISH_QUEUE
 from tests.integration.engine import SUBSCRIBE, Engine, people, scheduled
-from tests.integration.refusals_support import (
+from tests.integration.refusals.steps import (
     FAKE,
     FORGOTTEN,
     MEMORY,
@@ -19,15 +19,8 @@ from tests.integration.refusals_support import (
     refuse,
     remembered,
     until_finish,
-    with_two_who_are_refused,
 )
 from tests.integration.removal_support import another_process
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_who_are_refused(engine)
-
 
 # -- left out ------------------------------------------------------------------------------------------------------
 

@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dev.sandbox.control import SandboxControl
 from shared.destinations.model import Destination, SignInState
 from shared.exports.errors import DestinationNotReady
 from shared.exports.model import Status
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import KEY, SUBSCRIBE, TESTER, Engine, MovedClock, scheduled
-from tests.integration.resume_support import (
+from tests.integration.resume.steps import (
     PEOPLE,
     REFUSED,
     assert_all_arrived_once,
@@ -23,26 +22,7 @@ from tests.integration.resume_support import (
     resume,
     resumed,
     subscribed,
-    with_two_lanes,
-    with_two_segments,
 )
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
-
-
-@pytest.fixture
-def engine(storage_account: StorageAccount, sandbox: SandboxControl, clock: MovedClock) -> Engine:
-    return with_two_lanes(storage_account, sandbox, clock)
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_segments(engine)
-
 
 # -- too long an outage --------------------------------------------------------------------------------------------
 

@@ -19,21 +19,15 @@ from shared.storage import names
 from shared.storage.documents import Documents
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import Engine, people, scheduled
-from tests.integration.refusals_support import (
+from tests.integration.refusals.steps import (
     FAKE,
     FORGOTTEN,
     MEMORY,
     clear,
     remembered,
     until_finish,
-    with_two_who_are_refused,
 )
 from tests.integration.removal_support import Killed, Stops, another_process, kill
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_who_are_refused(engine)
 
 
 def test_a_finish_that_dies_at_any_step_loses_no_refusal(engine: Engine, destination: Destination) -> None:

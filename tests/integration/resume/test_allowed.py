@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dev.sandbox.control import SandboxControl
 from shared.destinations.model import ChosenAudience, Destination
 from shared.exports.errors import (
     AlreadyResumed,
@@ -23,7 +22,7 @@ from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import TESTER, Engine, MovedClock, build_engine, scheduled
 from tests.integration.removal_support import complete, remove
-from tests.integration.resume_support import (
+from tests.integration.resume.steps import (
     PEOPLE,
     assert_all_arrived_once,
     failed_half_way,
@@ -31,26 +30,7 @@ from tests.integration.resume_support import (
     kept_bodies,
     resume,
     resumed,
-    with_two_lanes,
-    with_two_segments,
 )
-from tests.support import StorageAccount
-
-
-@pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
-
-
-@pytest.fixture
-def engine(storage_account: StorageAccount, sandbox: SandboxControl, clock: MovedClock) -> Engine:
-    return with_two_lanes(storage_account, sandbox, clock)
-
-
-@pytest.fixture
-def destination(engine: Engine) -> Destination:
-    return with_two_segments(engine)
-
 
 # -- once, and while there is something left -----------------------------------------------------------------------
 
