@@ -7,8 +7,13 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import duckdb
 from azure.storage.blob import BlobServiceClient
@@ -17,6 +22,7 @@ from shared.audit.model import AuditRecord
 from shared.destinations.model import ChosenAudience, Destination, Removal, TagsOnRemoval
 from shared.destinations.store import StoredDestination
 from shared.exports.model import Export, Status
+from shared.mailchimp import MailchimpClient, TagReply
 from shared.storage import names
 from shared.storage.documents import Documents
 from shared.storage.names import AUDIT_CONTAINER
@@ -277,3 +283,15 @@ def tagged(engine: Engine, tag: str) -> set[str]:
 
 def untag_calls(engine: Engine) -> list[dict[str, object]]:
     return [call for call in engine.sandbox.calls("segmentMembers") if call["method"] == "POST"]
+
+
+@contextmanager
+def untagging(step: Callable[[int, Callable[[], TagReply]], TagReply]) -> Iterator[None]:
+    """``step`` makes each call that takes a tag away, or not. It is told the number of the call, from 1."""
+    untag, numbers = MailchimpClient.untag_members, count(1)
+
+    def untag_members(client: MailchimpClient, *arguments: Any) -> TagReply:
+        return step(next(numbers), partial(untag, client, *arguments))
+
+    with patch.object(MailchimpClient, "untag_members", untag_members):
+        yield

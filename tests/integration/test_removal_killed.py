@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
+from unittest.mock import patch
 
 import pytest
 
@@ -60,10 +61,8 @@ def test_a_storage_fault_in_the_middle_is_told_and_mended_within_minutes(engine:
     def fail(destination_id: str) -> int:
         raise OSError("the disk is full")
 
-    erase, engine.product.exports.erase_data = engine.product.exports.erase_data, fail  # type: ignore[method-assign]
-    with pytest.raises(OSError, match="disk"):
+    with patch.object(engine.product.exports, "erase_data", fail), pytest.raises(OSError, match="disk"):
         remove(engine)
-    engine.product.exports.erase_data = erase  # type: ignore[method-assign]
     assert removal_of(engine).sign_in_deleted
     complete(engine)
     assert_nothing_is_left(engine, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 
@@ -11,6 +12,7 @@ import requests
 from shared.destinations.errors import TagsAreKept
 from shared.destinations.view import view_of
 from shared.exports.model import Status
+from shared.mailchimp import TagReply
 from shared.storage import names
 from shared.storage.names import LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE
 from tests.integration.engine import AUDIENCE, KEY, TESTER, Engine, people
@@ -33,6 +35,7 @@ from tests.integration.removal_support import (
     remove,
     tagged,
     untag_calls,
+    untagging,
     work_off,
 )
 
@@ -198,23 +201,14 @@ def test_keeping_them_while_they_are_taken_away_stops_that_within_one_call(engin
     pretend_tagged(engine, destination(engine), {"Readers": addresses(5000)})
     other = another_process(engine)
     remove(engine, tags=REMOVE)
-    access = engine.product._access
-    open_client, calls = access.client, count(1)
 
-    def client(api_root: str, token: str) -> object:
-        made = open_client(api_root, token)
-        untag = made.untag_members
+    def kept_at_the_third(number: int, untag: Callable[[], TagReply]) -> TagReply:
+        if number == 3:
+            assert remove(other, tags=KEEP) is None
+        return untag()
 
-        def untag_members(*arguments: object) -> object:
-            if next(calls) == 3:
-                assert remove(other, tags=KEEP) is None
-            return untag(*arguments)  # type: ignore[arg-type]
-
-        made.untag_members = untag_members  # type: ignore[method-assign, assignment]
-        return made
-
-    access.client = client  # type: ignore[method-assign, assignment]
-    work_off(engine)
+    with untagging(kept_at_the_third):
+        work_off(engine)
     complete(engine)
     assert len(tagged(engine, "Readers")) == 3500
     assert "chose to keep them" in last_word(engine)

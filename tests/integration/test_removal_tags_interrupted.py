@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 
 import pytest
 
 from dev.sandbox.control import SandboxControl
 from shared.exports.messages import RemovalMessage
+from shared.mailchimp import TagReply
 from shared.storage import names
 from shared.storage.names import PREPARE_QUEUE, REMOVALS_QUEUE
 from tests.integration.engine import Engine, build_engine, people
@@ -32,6 +32,7 @@ from tests.integration.removal_support import (
     remove,
     tagged,
     untag_calls,
+    untagging,
     work_off,
 )
 from tests.support import StorageAccount
@@ -153,33 +154,18 @@ def test_an_export_that_crosses_a_call_gets_its_tags_back(
     engine.write_segment("Readers", people(900, start=300))
     second = destination(engine, id_="d2")
     remove(engine, tags=REMOVE)
-    cross(engine, lambda: other.run(second), then=kill if killed else lambda: None)
-    with suppress(Killed):
+
+    def crossed(number: int, untag: Callable[[], TagReply]) -> TagReply:
+        if number > 1:
+            return untag()
+        other.run(second)
+        reply = untag()
+        if killed:
+            kill()
+        return reply
+
+    with untagging(crossed), suppress(Killed):
         handle(engine, REMOVALS_QUEUE)
     assert tagged(engine, "Readers") != set(addresses(900, start=300)), "the call took the tag from people of both"
     complete(engine)
     assert tagged(engine, "Readers") == set(addresses(900, start=300))
-
-
-def cross(engine: Engine, action: Callable[[], object], then: Callable[[], None]) -> None:
-    """Let ``action`` happen before the first call that takes a tag away, and ``then`` after it."""
-    access, calls = engine.product._access, count(1)
-    open_client = access.client
-
-    def client(api_root: str, token: str) -> object:
-        made = open_client(api_root, token)
-        untag = made.untag_members
-
-        def untag_members(*arguments: object) -> object:
-            number = next(calls)
-            if number == 1:
-                action()
-            answer = untag(*arguments)  # type: ignore[arg-type]
-            if number == 1:
-                then()
-            return answer
-
-        made.untag_members = untag_members  # type: ignore[method-assign, assignment]
-        return made
-
-    access.client = client  # type: ignore[method-assign, assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
@@ -86,12 +87,13 @@ class DiesBeforeTheRecord:
     def __init__(self, setup: Setup) -> None:
         self._documents = setup.audit_documents
         self._create = setup.audit_documents.create
+        self._replaced = patch.object(self._documents, "create", self._die)
 
     def __enter__(self) -> None:
-        self._documents.create = self._die  # type: ignore[method-assign]
+        self._replaced.start()
 
     def __exit__(self, *_: object) -> None:
-        self._documents.create = self._create  # type: ignore[method-assign]
+        self._replaced.stop()
 
     def _die(self, name: str, data: bytes, metadata: Any = None) -> str:
         if name in self._documents.blobs:

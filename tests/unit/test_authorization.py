@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from unittest.mock import patch
 
 import pytest
 
@@ -84,17 +85,17 @@ def test_a_sign_in_whose_process_died_can_be_taken_over_after_two_minutes(parts:
     assert parts.come_back(state).sign_in.state is SignInState.CONNECTED
 
 
-def test_a_write_whose_answer_was_lost_is_known_again(parts: Parts) -> None:
+def test_a_write_whose_answer_was_lost_is_known_again(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     state = parts.begun()
     found = parts.authorizations.find(state, ADA)
     real = parts.documents.replace
 
     def lose_the_answer(name: str, data: bytes, etag: str, metadata: Mapping[str, str] | None = None) -> str:
-        parts.documents.replace = real  # type: ignore[method-assign]
+        monkeypatch.undo()
         real(name, data, etag, metadata)
         raise Changed(name)  # what the repeated request finds
 
-    parts.documents.replace = lose_the_answer  # type: ignore[method-assign]
+    monkeypatch.setattr(parts.documents, "replace", lose_the_answer)
     parts.authorizations.complete(found, "code-1")
     assert parts.stored(state).stage is Stage.USED
 
@@ -168,15 +169,12 @@ def test_a_token_that_waits_and_was_deleted_by_hand_is_asked_for_anew(parts: Par
 def test_a_secret_store_that_is_down_too_leaves_the_sign_in_open(parts: Parts) -> None:
     state = parts.begun()
     parts.provider.faults["sign_in"] = DOWN
-    write = parts.secrets.write
 
     def broken(name: str, value: str) -> None:
         raise STORAGE_DOWN
 
-    parts.secrets.write = broken  # type: ignore[method-assign]
-    with pytest.raises(Unavailable):
+    with patch.object(parts.secrets, "write", broken), pytest.raises(Unavailable):
         parts.come_back(state)
-    parts.secrets.write = write  # type: ignore[method-assign]
     parts.provider.faults.clear()
     assert parts.stored(state).stage is Stage.OPEN
     assert parts.come_back(state, "code-2").sign_in.state is SignInState.CONNECTED
@@ -193,8 +191,9 @@ def test_storage_that_fails_at_the_end_does_not_turn_a_success_into_a_failure(pa
             raise STORAGE_DOWN
         return real(name, data, etag, metadata)
 
-    parts.documents.replace = fail_at_the_end  # type: ignore[method-assign]
-    assert parts.authorizations.complete(found, "code-1").destination.sign_in.state is SignInState.CONNECTED
+    with patch.object(parts.documents, "replace", fail_at_the_end):
+        done = parts.authorizations.complete(found, "code-1")
+    assert done.destination.sign_in.state is SignInState.CONNECTED
     with pytest.raises(AuthorizationInProgress):
         parts.come_back(state)
 
@@ -205,8 +204,8 @@ def test_an_old_secret_that_cannot_be_deleted_does_not_undo_the_sign_in(parts: P
     def broken(name: str) -> None:
         raise STORAGE_DOWN
 
-    parts.secrets.delete = broken  # type: ignore[method-assign]
-    destination = parts.come_back(parts.begun(), "code-2")
+    with patch.object(parts.secrets, "delete", broken):
+        destination = parts.come_back(parts.begun(), "code-2")
     assert parts.secrets.read(destination.sign_in.secret_name or "") == "token-of-code-2"
 
 

@@ -14,7 +14,7 @@ from shared.exports.model import Problem, Status
 from shared.exports.pace import LanePace, Pace, Paces
 from shared.mailchimp import MailchimpClient, SubscribeReply
 from shared.storage import names
-from shared.storage.leases import HeldLease, Leases
+from shared.storage.leases import HeldLease, LeaseLost, Leases
 from tests.unit.exports_in_memory import NOW, ExportsInMemory, NoSignals
 from tests.unit.plans import a_plan
 from tests.unit.test_exports_ended import FreeLeases
@@ -30,19 +30,36 @@ class Anything:
         return lambda *_arguments, **_named: "token"
 
 
+def nothing(*_: object) -> None:
+    pass
+
+
+class Lease:
+    """Ours until a test takes it away."""
+
+    is_certain = True
+
+    def check(self, margin_s: float) -> None:
+        assert margin_s >= 1, "a call must not be on its way any more when the lease is another's"
+        if not self.is_certain:
+            raise LeaseLost
+
+
 class Mailchimp:
     """Takes nobody into the audiences in ``broken``, and answers every ping."""
 
     def __init__(self) -> None:
         self.broken: set[str] = set()
+        self.calls = 0
 
     def subscribe(self, audience: str, body: bytes) -> SubscribeReply:
+        self.calls += 1
         if audience in self.broken:
             raise BROKEN
         return reply([member["email_address"] for member in json.loads(body)["members"]])
 
     def ping(self) -> None:
-        pass
+        self.calls += 1
 
     def close(self) -> None:
         pass
@@ -54,6 +71,7 @@ class Lane(ExportsInMemory):
     def __init__(self) -> None:
         super().__init__()
         self.mailchimp = Mailchimp()
+        self.lease = Lease()
         self.seconds = 0.0
         documents = self.documents.as_documents()
         documents.write(names.pace("account"), Pace(lanes=1, seconds_per_member=0.01, changed_at=NOW).to_bytes())
@@ -87,9 +105,8 @@ class Lane(ExportsInMemory):
             sleep=lambda _: None,
             random=lambda: 0.5,
         )
-        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         pace = LanePace(self._paces, "account", monotonic=self.monotonic, opened=nothing, closed=nothing)
-        return LaneWork(tools, pace, "account", 0, cast("HeldLease", Anything()), 0)
+        return LaneWork(tools, pace, "account", 0, cast("HeldLease", self.lease), 0)
 
     def sent(self, export_id: str) -> int:
         return len(list(self.store.recorded(export_id)))
@@ -126,3 +143,29 @@ def test_it_ends_at_once_when_it_is_canceled_while_the_lane_sends_another(lane: 
         lane.store.fail(broken, Problem(code="canceled", message="Canceled."))
         until(lambda: lane.store.ended_lanes(broken) == {0}, work)
         assert lane.sent(other) < BATCHES
+
+
+def test_no_call_is_made_when_the_lease_may_be_another_process_s_by_its_end(lane: Lane) -> None:
+    export = lane.open_export("fine")
+    with lane.work() as work:
+        until(lambda: lane.sent(export) > 0, work)
+        made, lane.lease.is_certain = lane.mailchimp.calls, False
+        with pytest.raises(LeaseLost):
+            until(lambda: False, work)
+        assert lane.mailchimp.calls == made
+    assert lane.store.ended_lanes(export) == set()
+
+
+def test_it_is_looked_at_between_two_calls_for_one_batch_too(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane.open_export("broken")
+    lane.mailchimp.broken = {"broken"}
+    fail = lane.mailchimp.subscribe
+
+    def fail_and_lose_the_lease(audience: str, body: bytes) -> SubscribeReply:
+        lane.lease.is_certain = False
+        return fail(audience, body)
+
+    monkeypatch.setattr(lane.mailchimp, "subscribe", fail_and_lose_the_lease)
+    with lane.work() as work, pytest.raises(LeaseLost):
+        until(lambda: False, work)
+    assert lane.mailchimp.calls == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
@@ -94,7 +95,6 @@ def test_the_timer_gives_up_at_once_while_storage_does_not_answer() -> None:
         asked.append(export_id)
         raise ServiceRequestError("storage is down")
 
-    product.store.find = find  # type: ignore[method-assign]
-    with pytest.raises(ServiceRequestError):
+    with patch.object(product.store, "find", find), pytest.raises(ServiceRequestError):
         product.sweeper.sweep()
     assert len(asked) == 1

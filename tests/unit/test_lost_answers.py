@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from azure.core.exceptions import AzureError, ServiceResponseError
@@ -57,17 +58,19 @@ def test_a_sign_in_that_is_told_of_its_own_write_keeps_its_secret_and_deletes_th
     assert list(setup.secrets.values.values()) == [OTHER_KEY]
 
 
-def test_a_sign_in_that_was_written_over_before_it_knew_keeps_its_secret(setup: Setup) -> None:
+def test_a_sign_in_that_was_written_over_before_it_knew_keeps_its_secret(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     destination_id = setup.connected().destination.id
     real = setup.documents.replace
 
     def arrives_and_is_written_over(name: str, *args: Any, **options: Any) -> str:
         real(name, *args, **options)
-        setup.documents.replace = real  # type: ignore[method-assign]
+        monkeypatch.undo()
         setup.service.set_export_user(destination_id, GRACE)
         raise TOLD_OF_ITSELF
 
-    setup.documents.replace = arrives_and_is_written_over  # type: ignore[method-assign]
+    monkeypatch.setattr(setup.documents, "replace", arrives_and_is_written_over)
     setup.connections.sign_in_with_api_key(destination_id, OTHER_KEY, ADA)
     assert_connected_with(setup, destination_id, OTHER_KEY)
 
@@ -86,15 +89,12 @@ def test_a_sign_in_that_never_got_an_answer_keeps_its_secret(setup: Setup) -> No
 
 def test_a_secret_that_no_destination_got_is_deleted_by_the_timer(setup: Setup) -> None:
     destination_id = setup.connected().destination.id
-    real = setup.documents.replace
 
     def does_not_arrive(*_args: Any, **_options: Any) -> str:
         raise NO_ANSWER
 
-    setup.documents.replace = does_not_arrive  # type: ignore[method-assign]
-    with pytest.raises(AzureError):
+    with patch.object(setup.documents, "replace", does_not_arrive), pytest.raises(AzureError):
         setup.connections.sign_in_with_api_key(destination_id, OTHER_KEY, ADA)
-    setup.documents.replace = real  # type: ignore[method-assign]
     setup.clock.pass_(days=1)
     setup.connections.loose_secrets.delete_left_over()
     assert_connected_with(setup, destination_id, KEY)

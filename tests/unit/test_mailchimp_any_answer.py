@@ -70,16 +70,23 @@ CALLS: list[Callable[[MailchimpClient], Any]] = [
 ]
 
 
+def refusal_of(call: Callable[[], object]) -> MailchimpError | None:
+    """The error that the call raises; None if it succeeds. Any other kind of error passes through."""
+    try:
+        call()
+    except MailchimpError as error:
+        return error
+    return None
+
+
 @settings(max_examples=300, deadline=None)
 @given(status=STATUSES, body=BODIES, headers=HEADERS, call=st.sampled_from(CALLS))
 def test_no_answer_whatever_raises_anything_but_a_mailchimp_error(
     status: int, body: bytes, headers: dict[str, str], call: Callable[[MailchimpClient], Any]
 ) -> None:
     fake = FakeMailchimp(respond=lambda _: Canned(status, body, headers))
-    try:
-        call(fake.client())
-    except MailchimpError as error:
-        assert "a@mail.example" not in str(error)  # noqa: PT017 (the error is optional here)
+    refusal = refusal_of(lambda: call(fake.client()))
+    assert "a@mail.example" not in str(refusal)
     read_problem(body)
 
 
@@ -92,7 +99,5 @@ def test_no_answer_to_a_sign_in_raises_anything_but_a_mailchimp_error(
     transport = Transport("https://login.mailchimp.com", session=fake.session())
     app = OAuthApp("https://login.mailchimp.com", "1234", "secret", "https://app.example/api/oauth/callback")
     for call in (lambda: exchange_code(app, "code", transport), lambda: sign_in_of(TOKEN, transport)):
-        try:
-            call()
-        except MailchimpError as error:
-            assert error.action  # noqa: PT017
+        refusal = refusal_of(call)
+        assert refusal is None or refusal.action

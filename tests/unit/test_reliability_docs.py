@@ -10,7 +10,7 @@ import pytest
 from tests.tables import DOCS, table
 
 TESTS = Path(__file__).parents[1]
-NAMED = re.findall(r"`((?:unit|integration)/\w+\.py)::(\w+)`", (DOCS / "reliability.md").read_text(encoding="utf-8"))
+NAMED = re.findall(r"`((?:unit|integration)/[\w/]+\.py)::(\w+)`", (DOCS / "reliability.md").read_text(encoding="utf-8"))
 
 
 def test_each_of_the_eight_promises_names_its_tests() -> None:
@@ -27,9 +27,9 @@ def test_a_test_that_is_named_exists(file: str, name: str) -> None:
 
 def test_every_other_page_names_tests_that_exist_too() -> None:
     named = {name for page in DOCS.glob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
-    sources = [path.read_text(encoding="utf-8") for path in TESTS.glob("*/test_*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
     defined = {name for source in sources for name in re.findall(r"def (test_\w+)\(", source)}
-    modules = {path.stem for path in TESTS.glob("*/test_*.py")}
+    modules = {path.stem for path in TESTS.rglob("test_*.py")}
     assert named - defined - modules == set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from azure.core.exceptions import ServiceRequestError
@@ -116,14 +117,13 @@ def test_a_secret_store_that_does_not_answer_is_told_and_the_choice_is_still_ope
     def fail(name: str) -> None:
         raise fault
 
-    delete, setup.secrets.delete = setup.secrets.delete, fail  # type: ignore[method-assign]
-    stored = setup.removals.remove(destination_id, ADA)
+    with patch.object(setup.secrets, "delete", fail):
+        stored = setup.removals.remove(destination_id, ADA)
     assert stored is not None
     removal = view_of(stored.destination).removal
     assert removal is not None
     assert "did not answer" in (removal.problem or "")
     assert removal.left[0] == "The stored Mailchimp sign-in has to be deleted."
-    setup.secrets.delete = delete  # type: ignore[method-assign]
     assert setup.removals.remove(destination_id, ADA, tags=REMOVE) is not None
     assert removal_of(setup, destination_id).problem is None
     assert setup.messages.removals == [destination_id]
@@ -147,17 +147,17 @@ def test_the_records_of_a_removal_hold_neither_its_progress_nor_a_secret(setup: 
     assert set(change.after) == {"requestedBy", "requestedAt", "tags"}
 
 
-def test_two_that_complete_it_at_the_same_time_write_one_record(setup: Setup) -> None:
+def test_two_that_complete_it_at_the_same_time_write_one_record(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     destination_id = with_ledger(setup)
     erase = setup.exports.erase_data
     inner: list[Left] = []
 
     def erase_twice(destination_id: str) -> int:
-        setup.exports.erase_data = erase  # type: ignore[method-assign]
+        monkeypatch.undo()
         inner.append(setup.removals.go_on(destination_id))
         return erase(destination_id)
 
-    setup.exports.erase_data = erase_twice  # type: ignore[method-assign]
+    monkeypatch.setattr(setup.exports, "erase_data", erase_twice)
     assert setup.removals.remove(destination_id, ADA) is None
     assert inner == [Left.NOTHING]
     assert record_of(setup).detail == "Contacts and tags in Mailchimp were left as they are."

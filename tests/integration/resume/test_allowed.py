@@ -173,7 +173,7 @@ def test_a_newer_export_that_sent_nothing_does_no_harm(engine: Engine, destinati
 
 
 def test_a_newer_export_that_comes_in_between_is_noticed_when_it_is_prepared(
-    engine: Engine, destination: Destination
+    engine: Engine, destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is looked for before the export takes the destination's place."""
     failed = failed_half_way(engine, destination)
@@ -181,12 +181,12 @@ def test_a_newer_export_that_comes_in_between_is_noticed_when_it_is_prepared(
     claim = store.claim
 
     def claim_late(destination_id: str, export_id: str) -> str:
-        store.claim = claim  # type: ignore[method-assign]
+        monkeypatch.undo()
         other = build_engine(engine.connection_string, engine.sandbox, MAILCHIMP_MAX_CONNECTIONS="2")
         newer.append(other.run(destination).id)
         return claim(destination_id, export_id)
 
-    store.claim = claim_late  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "claim", claim_late)
     ended = resumed(engine, failed.id)
     assert ended.problem is not None
     assert (ended.status, ended.problem.code) == (Status.FAILED, "newerExportSent")
