@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from azure.storage.blob import BlobProperties
+
 from shared.storage.documents import AlreadyExists, Changed, Document, Documents, Entry, Version
+
+
+@dataclass(frozen=True)
+class FakeBlob:
+    """One blob, for whoever asks the client library itself for its metadata."""
+
+    name: str
+    metadata: dict[str, Mapping[str, str]]
+
+    def get_blob_properties(self) -> BlobProperties:
+        return BlobProperties(metadata=self.metadata.get(self.name, {}))
+
+    def set_blob_metadata(self, metadata: Mapping[str, str], *, lease: object) -> None:
+        assert lease is not None, "only who holds the blob may write over what it says"
+        self.metadata[self.name] = metadata
+
+
+@dataclass(frozen=True)
+class FakeContainer:
+    metadata: dict[str, Mapping[str, str]]
+
+    def get_blob_client(self, name: str) -> FakeBlob:
+        return FakeBlob(name, self.metadata)
 
 
 class FakeDocuments:
@@ -17,6 +43,7 @@ class FakeDocuments:
     def __init__(self) -> None:
         self.blobs: dict[str, tuple[bytes, str]] = {}
         self.metadata: dict[str, Mapping[str, str]] = {}
+        self.container = FakeContainer(self.metadata)
         self.before_replace: Callable[[str], None] | None = None
         self.fault: Exception | None = None
         self._lock = threading.RLock()
