@@ -45,10 +45,12 @@ def test_a_wake_up_comes_again_once_only(lanes: LanesInMemory) -> None:
     assert lanes.wake(1, again=True) == []
 
 
-def test_a_wake_up_for_a_lane_that_is_not_allowed_any_more_does_nothing(lanes: LanesInMemory) -> None:
+def test_a_wake_up_for_a_lane_that_is_not_allowed_any_more_takes_no_lease(lanes: LanesInMemory) -> None:
     lanes.open_export(lanes=(0, 1, 2))
+    taken: list[int] = []
+    lanes.leases.given_back = taken.append
     assert lanes.wake(2) == []
-    assert lanes.mailchimp.calls == 0
+    assert taken == []
 
 
 # -- done, or out of time ----------------------------------------------------------------------------------------------
