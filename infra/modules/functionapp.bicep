@@ -160,14 +160,23 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
   }
 }
 
-// Deployment by user name and password is off: azd and az sign in with Entra ID.
-resource noPasswordDeployment 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [for kind in [ 'ftp', 'scm' ]: {
+// Deployment by user name and password is off: azd and az sign in with Entra ID. Two resources and no loop: the compiler
+// checks such a policy only if its name is written out (BCP225).
+resource noPasswordsForFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
   parent: app
-  name: kind
+  name: 'ftp'
   properties: {
     allow: false
   }
-}]
+}
+
+resource noPasswordsForDeployment 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
 
 var appUrl = empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
 

@@ -93,8 +93,11 @@ def test_the_app_answers_https_only_and_takes_no_passwords_for_deployment() -> N
     assert dig(app, "siteConfig", "minTlsVersion") == "1.2"
     storage = dig(app, "functionAppConfig", "deployment", "storage", "authentication")
     assert dig(storage, "type") == "UserAssignedIdentity"
-    passwords = only("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
-    assert dig(passwords.body, "properties", "allow") is False
+    passwords = [one.body for one in created() if one.type == "Microsoft.Web/sites/basicPublishingCredentialsPolicies"]
+    assert {(str(dig(body, "name")), dig(body, "properties", "allow")) for body in passwords} == {
+        ("ftp", False),
+        ("scm", False),
+    }
 
 
 def test_the_app_has_one_identity_and_it_is_user_assigned() -> None:

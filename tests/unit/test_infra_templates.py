@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pycep
 import pytest
+from tree_sitter import Node
 
 from tests.unit.infra_support import (
     INFRA,
@@ -17,6 +19,7 @@ from tests.unit.infra_support import (
     Expression,
     Module,
     Parameter,
+    Template,
     Value,
     broken_places,
     called_functions,
@@ -24,6 +27,8 @@ from tests.unit.infra_support import (
     member_chains,
     read_template,
     references,
+    text_of,
+    walk,
 )
 
 every_template = pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
@@ -199,6 +204,63 @@ def test_modules_that_may_be_left_out_are_those_of_the_switches() -> None:
     }
 
 
+def known_late(template: Template) -> set[str]:
+    """Variables that read what only a deployed resource or module tells; its ID and name are known before."""
+    declared = {
+        text_of(node.named_children[0]): node
+        for node in template.root.named_children
+        if node.type == "variable_declaration"
+    }
+    late = {name for name, node in declared.items() if reads_late(template, node)}
+    while more := {name for name, node in declared.items() if late & set(references(node))} - late:
+        late |= more
+    return late
+
+
+def reads_late(template: Template, node: Node) -> bool:
+    deployed = {*template.resources, *template.modules}
+    return any(chain[0] in deployed and chain[1] not in {"id", "name"} for chain in member_chains(node))
+
+
+def decided_at_the_start(node: Node) -> Iterator[Node]:
+    """What says whether, how often, where and under which name a resource or a module is deployed."""
+    for child in node.named_children:
+        match child.type:
+            case "for_statement":
+                yield child.named_children[1]
+                yield from decided_at_the_start(child)
+            case "if_statement":
+                yield child.named_children[0]
+                yield from decided_at_the_start(child)
+            case "object":
+                yield from (one for one in child.named_children if text_of(one).startswith(("name:", "scope:")))
+
+
+def late_decisions(template: Template) -> list[str]:
+    late = known_late(template)
+    return [
+        text_of(part)
+        for node in template.root.named_children
+        if node.type in {"resource_declaration", "module_declaration"}
+        for part in decided_at_the_start(node)
+        if reads_late(template, part) or late & set(references(part))
+    ]
+
+
+@every_template
+def test_names_scopes_conditions_and_loops_are_known_before_anything_is_deployed(path: Path) -> None:
+    """The compiler refuses them otherwise (BCP120, BCP178, BCP182)."""
+    assert late_decisions(load(path)) == []
+
+
+@every_template
+def test_loops_stand_where_the_language_allows_them(path: Path) -> None:
+    """As the whole value of a declaration or of a property, not inside an expression (BCP138)."""
+    loops = [node for node in walk(load(path).root) if node.type == "for_statement"]
+    places = {loop.parent.type for loop in loops if loop.parent is not None}
+    assert places <= {"resource_declaration", "module_declaration", "variable_declaration", "object_property"}
+
+
 def test_every_file_that_is_loaded_exists_and_none_is_left_over() -> None:
     loaded = {
         (path.parent / name).resolve()
@@ -240,3 +302,22 @@ def test_the_checks_notice_a_broken_template() -> None:
     assert broken_places("param a string =\nresource {") != []
     template = read_template("param a string\nvar b = concat([a], [c])\nvar d = map([a], e => e)\n", ROOT / "x.bicep")
     assert set(references(template.root)) - template.declared == {"c"}
+
+
+def test_the_checks_notice_what_is_known_too_late() -> None:
+    text = """
+resource a 'Microsoft.Web/sites@2024-04-01' existing = {
+  name: 'a'
+}
+var host = a.properties.defaultHostName
+var address = 'https://${host}'
+resource b 'Microsoft.Web/sites@2024-04-01' = [for one in [ address ]: if (empty(a.properties.state)) {
+  name: guid(a.id, address)
+  location: host
+}]
+"""
+    assert late_decisions(read_template(text, ROOT / "x.bicep")) == [
+        "[ address ]",
+        "(empty(a.properties.state))",
+        "name: guid(a.id, address)",
+    ]
