@@ -106,52 +106,6 @@ def test_a_query_reads_tables_that_the_app_fills(name: str, query: str) -> None:
     assert all(line.startswith("| ") for line in lines[1:])
 
 
-COLUMNS = {
-    "AppTraces": {"TimeGenerated", "Message"},
-    "AppRequests": {"TimeGenerated", "Success", "ResultCode", "ItemCount"},
-}
-"""Columns of Azure Monitor's tables that queries may read (Azure Monitor's reference of tables)."""
-
-KEYWORDS = {
-    *("where", "extend", "project", "summarize", "order", "by", "asc", "desc", "mv", "expand"),
-    *("and", "or", "in", "has", "has_any", "startswith", "between", "true", "false"),
-}
-FUNCTIONS = {
-    *("parse_json", "tostring", "toint", "tolong", "todouble", "todatetime", "round", "coalesce"),
-    *("count", "countif", "sum", "max", "arg_max", "bin"),
-}
-
-
-def names_of(text: str) -> set[str]:
-    """Names in a piece of a query that are no keyword, no function, no part of a column and no length of time."""
-    found = re.findall(r"(?<![\w.])([A-Za-z_]\w*)(?!\w*\()(?=\W|$)", text)
-    called = set(re.findall(r"(?<![\w.])([A-Za-z_]\w*)\(", text))
-    assert called <= FUNCTIONS, called - FUNCTIONS
-    return set(found) - KEYWORDS - called
-
-
-@queries
-def test_a_query_is_whole_and_reads_columns_that_are_there(name: str, query: str) -> None:
-    table, *steps = [line for line in query.splitlines() if not line.startswith("//")]
-    columns = COLUMNS[table]
-    for step in steps:
-        bare, quotes = re.subn(r'"[^"]*"', "''", step)
-        assert '"' not in bare, step
-        assert quotes * 2 == step.count('"')
-        assert (bare.count("("), bare.count("[")) == (bare.count(")"), bare.count("]")), step
-        operator, _, rest = bare.removeprefix("| ").partition(" ")
-        assert operator in {"where", "extend", "project", "summarize", "order", "mv-expand"}, step
-        made = set(re.findall(r"\b(\w+) = ", rest))
-        assert names_of(re.sub(r"\b\w+ = ", "", rest)) <= columns, (step, columns)
-        if operator == "project":
-            columns = made | {one for item in re.split(r",\s*", rest) for one in re.findall(r"^\w+$", item)}
-        elif operator == "summarize":
-            kept = {one for call in re.findall(r"\b(?:arg_max|bin)\(([^)]*)\)", rest) for one in names_of(call)}
-            columns = made | kept
-        else:
-            columns = columns | made
-
-
 @queries
 def test_a_query_over_figures_names_one_that_there_is_and_its_labels(name: str, query: str) -> None:
     named = set(re.findall(r'Series\.name\) == "([^"]+)"', query))
@@ -202,16 +156,6 @@ def test_a_timer_ticks_when_its_work_is_done_and_not_before(timer: str) -> None:
     (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == timer]
     assert ast.unparse(function.body[-1]).startswith(f"event('{timer}.tick'")
     assert "* * * * *" in ast.unparse(function.decorator_list[0]), "the alert counts on a tick a minute"
-
-
-def test_a_rule_splits_by_a_column_that_its_query_has() -> None:
-    for name, rule in rules().items():
-        match rule["dimensions"]:
-            case Expression(text):
-                columns = re.findall(r"\b([A-Z]\w*) = ", alert_query(name))
-                assert dig(ALERTS.variables[text], 0, "name") in columns, name
-            case other:
-                assert other == []
 
 
 def test_any_row_alerts_and_the_window_overlaps_the_next_look() -> None:

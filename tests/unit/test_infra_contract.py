@@ -193,6 +193,26 @@ def test_roles_of_the_app_registration_are_those_of_the_api() -> None:
     assert registration["signInAudience"] == "AzureADMyOrg"
 
 
+def test_the_sign_in_of_the_platform_finds_what_it_asks_for() -> None:
+    """It asks for an ID token and for three permissions of Microsoft Graph (Microsoft's reference of permissions).
+
+    A registration that requires roles lets nobody consent for themselves, so the setup consents to these three for all.
+    """
+    registration = json.loads((INFRA / "entra-app.json").read_text(encoding="utf-8"))
+    assert registration["web"]["implicitGrantSettings"] == {"enableIdTokenIssuance": True}
+    graph = "00000003-0000-0000-c000-000000000000"
+    permissions = {
+        "openid": "37f7f235-527c-4136-accd-4a02d197296e",
+        "profile": "14dad69e-099b-42c9-810b-d002981feec1",
+        "email": "64a6cdd6-aab1-4aaf-94b8-3cc8405e90d0",
+    }
+    asked = [{"id": permission, "type": "Scope"} for permission in permissions.values()]
+    assert registration["requiredResourceAccess"] == [{"resourceAppId": graph, "resourceAccess": asked}]
+    setup = (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8")
+    assert "appRoleAssignmentRequired=true" in setup
+    assert f'permission grant --id "$APP_ID" --api {graph} --scope {" ".join(permissions)}\n' in setup
+
+
 def test_azd_finds_the_templates_and_the_app() -> None:
     text = (ROOT / "azure.yaml").read_text(encoding="utf-8")
     assert re.search(r"^infra:\n  provider: bicep\n  path: infra\n  module: main$", text, re.MULTILINE)
