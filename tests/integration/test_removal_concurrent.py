@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -67,6 +67,18 @@ def test_removing_from_several_callers_at_once_removes_once(engine: Engine) -> N
     assert_nothing_is_left(engine, before)
 
 
+def every_moment(engine: Engine, stops: Stops, step: int = 1) -> Iterator[tuple[int, Destination]]:
+    """Moments of one piece of work, by number, each with a destination of its own, until the work ends before the
+    moment comes. Of no removed destination an export has survived."""
+    for number in count(1, step):
+        made = destination(engine, id_=f"d{number}")
+        yield number, made
+        complete(engine, made.id)
+        assert_no_export_survived(engine)
+        if not stops.reached:
+            return
+
+
 def ways_to_start(engine: Engine, made: Destination) -> list[Callable[[], object]]:
     return [
         lambda: engine.start(made, key="monday"),
@@ -90,21 +102,17 @@ def test_an_export_that_starts_in_the_very_moment_of_the_removal_does_not_surviv
     engine.write_segment("Readers", people(10))
     before = everything(engine.connection_string)
     other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1):
-        made = destination(engine, id_=f"d{number}")
+    moments = 0
+    for moments, made in every_moment(engine, stops):
         if way == 2:
             engine.product.exports.cancel(engine.start(made), TESTER)
             handle(engine, FINISH_QUEUE)
-        stops.at(number, partial(remove, other, made.id))
+        stops.at(moments, partial(remove, other, made.id))
         with suppress(ExportError):
             ways_to_start(engine, made)[way]()
         if not stops.off():
             remove(engine, made.id)
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 5
+    assert moments > 5
     left = left_behind(before, everything(engine.connection_string))
     assert [name for name in left if "/idempotency/" not in name] == [], "the hash of a key at most, which expires"
 
@@ -116,8 +124,8 @@ def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive
     engine.write_segment("Readers", people(10))
     before = everything(engine.connection_string)
     other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1):
-        made = destination(engine, id_=f"d{number}")
+    moments = 0
+    for moments, made in every_moment(engine, stops):
 
         def start(made: Destination = made) -> None:
             with suppress(ExportError):
@@ -125,14 +133,10 @@ def test_an_export_that_starts_between_two_steps_of_the_removal_does_not_survive
             if prepared:
                 handle(other, PREPARE_QUEUE)
 
-        stops.at(number, start)
+        stops.at(moments, start)
         remove(engine, made.id)
         stops.off()
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 15
+    assert moments > 15
     left = left_behind(before, everything(engine.connection_string))
     assert [name for name in left if "/idempotency/" not in name] == [], "the hash of a key at most, which expires"
 
@@ -142,18 +146,14 @@ def test_an_export_that_is_prepared_while_the_removal_goes_through_does_not_surv
     engine.write_segment("Readers", people(10))
     before = everything(engine.connection_string)
     other, stops = another_process(engine), Stops(engine.product.documents)
-    for number in count(1, step=2):
-        made = destination(engine, id_=f"d{number}")
+    moments = 0
+    for moments, made in every_moment(engine, stops, step=2):
         engine.start(made)
-        stops.at(number, partial(remove, other, made.id))
+        stops.at(moments, partial(remove, other, made.id))
         handle(engine, PREPARE_QUEUE)
         if not stops.off():
             remove(engine, made.id)
-        complete(engine, made.id)
-        assert_no_export_survived(engine)
-        if not stops.reached:
-            break
-    assert number > 15
+    assert moments > 15
     assert_nothing_is_left(engine, before)
 
 
