@@ -1,10 +1,10 @@
 """Imported by a host of the campaign before the app (`HOST_FIRST_IMPORTS`): a wrong clock, and shorter waits.
 
 Two settings, read here and nowhere else: `CHAOS_CLOCK_SHIFT_S` is added to the wall clock that the app goes by;
-`CHAOS_TIME_SCALE` divides the time-out of a Mailchimp call, the waits of the back-off, and the times by which the pace
-of an account is found. So an outage of ten minutes lasts half a minute at a scale of 20 and is met by as many tries as
-the long one. Everything else takes its real time: leases, storage, the time budget of lanes. The monotonic clock is
-that of the machine, as it is for every process.
+`CHAOS_TIME_SCALE` divides the time-out of a Mailchimp call, the waits of the back-off, the times by which the pace of
+an account is found, and how long contacts at whom Mailchimp hangs are searched for. So an outage of ten minutes lasts
+half a minute at a scale of 20 and is met by as many tries as the long one. Everything else takes its real time: leases,
+storage, the time budget of lanes. The monotonic clock is that of the machine, as it is for every process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from shared import bootstrap
-from shared.exports import backoff, lanes, pace
+from shared.exports import backoff, lanes, pace, send
 
 CLOCK_SHIFT: Final = "CHAOS_CLOCK_SHIFT_S"
 TIME_SCALE: Final = "CHAOS_TIME_SCALE"
@@ -27,6 +27,7 @@ _SCALED: Final[Mapping[object, tuple[str, ...]]] = {
     backoff: ("_FIRST_S", "_LONGEST_S", "_IN_PLACE_S"),
     pace: ("_LONGEST_CALL_S", "_CALL_ITSELF_S", "_BETWEEN_OPENINGS", "_FORGIVEN_AFTER"),
     lanes: ("_TAKE_OVER_AFTER_S",),
+    send: ("_LONGEST_TROUBLE_S",),
 }
 
 

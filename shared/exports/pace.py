@@ -135,6 +135,11 @@ def asks_for_less(error: Unavailable) -> bool:
     return error.reason in {_TOO_MANY, "blocked"} or error.status == 503
 
 
+def hangs(error: Unavailable, seconds: float) -> bool:
+    """Whether a call that took so long got no answer because of that: who waits that long again learns nothing new."""
+    return error.outcome_unknown and seconds >= _LONGEST_CALL_S
+
+
 def stands_in_for(connection: int, pace: Pace, max_connections: int) -> list[int]:
     """The closed lanes whose shares ``connection``, which is open, is to send."""
     return [lane for lane in range(pace.lanes, max_connections) if lane % pace.lanes == connection]
@@ -245,7 +250,7 @@ class LanePace:
         now = self._paces.now()
         if asks_for_less(error):
             self._change(lambda pace: pace.after_refusal(error.reason, slow_downs_then, now))
-        elif error.outcome_unknown and rows is not None and seconds >= _LONGEST_CALL_S:
+        elif rows is not None and hangs(error, seconds):
             self._change(lambda pace: pace.after_silence(rows, seconds))
 
     def _change(self, rule: Callable[[Pace], Pace]) -> None:

@@ -8,7 +8,9 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
 * unavailable: wait and send the same rows again, which is safe because the call is an upsert;
 * unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
   they are split in halves too. But if nobody of the batch has got through when the third contact fails alone, it is the
-  call that is out of order: wait, and try another part of the batch first.
+  call that is out of order: wait, and try another part of the batch first;
+* hanging although Mailchimp is up: each such call costs two minutes, so there is no second try and the rows are split
+  in tenths; after twelve minutes what still hangs is given up as it is, so that a function ends in time.
 
 Errors that stop the export (shared/mailchimp/errors.py, Stop) pass through.
 """
@@ -26,7 +28,7 @@ import msgspec
 
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
-from shared.exports.pace import LanePace
+from shared.exports.pace import LanePace, hangs
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -41,6 +43,7 @@ from shared.mailchimp import (
 )
 
 _Answer = TypeVar("_Answer")
+_T = TypeVar("_T")
 
 _STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"})
 _SERVER_ERROR: Final = (
@@ -48,9 +51,12 @@ _SERVER_ERROR: Final = (
 )
 _TRIES_OF_A_TROUBLED_PART: Final = 2
 _TRIES_OF_A_TROUBLED_ROW: Final = 3
-_LONGEST_UNANSWERED_S: Final = 600.0
-"""A call that hangs takes two minutes, and halving a batch some thirty calls: a function may run for half an hour only
-(host.json), and what it has found out is lost with it."""
+_LONGEST_TROUBLE_S: Final = 720.0
+"""A function may run for half an hour only (host.json), and what it has found out of a batch is lost with it. So long
+it is tried when nobody of the batch gets through, and so long those are searched for at whom Mailchimp hangs."""
+
+_PARTS_OF_WHAT_HANGS: Final = 10
+"""Of 500 contacts the one that hangs is found in four calls that hang, and 30 that do not; with halves, in ten."""
 
 
 class _Member(msgspec.Struct, gc=False):
@@ -103,11 +109,18 @@ class _Outcome:
 
 
 class _Troubled(Exception):
-    """These rows fail although Mailchimp is up; ``reason`` is that of the last failure."""
+    """These rows fail although Mailchimp is up; ``reason`` is that of the last failure, and ``hung`` whether it took as
+    long as a call may."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, hung: bool) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.hung = hung
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the rows are best split."""
+        return _PARTS_OF_WHAT_HANGS if self.hung else 2
 
 
 def read_rows(body: bytes) -> list[_Row]:
@@ -167,10 +180,14 @@ class BatchSender:
                 outcome.answered = True
                 waiting.extend(self._without_refused(part, refusal, outcome))
             except _Troubled as trouble:
-                if not outcome.answered and self._monotonic() - started > _LONGEST_UNANSWERED_S:
+                is_long = self._monotonic() - started > _LONGEST_TROUBLE_S
+                if is_long and not outcome.answered:
                     self._backoff.wait_for_call(trouble.reason)
+                elif is_long and trouble.hung:
+                    _give_up(part, outcome, "serverError", _SERVER_ERROR)
+                    continue
                 if len(part) > 1 or outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
-                    waiting.extend(self._halves(part, outcome, "serverError", _SERVER_ERROR))
+                    waiting.extend(_split(part, outcome, "serverError", _SERVER_ERROR, parts=trouble.parts))
                     continue
                 suspects.append(part)
                 if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
@@ -205,7 +222,8 @@ class BatchSender:
     def _until_answered(
         self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int, rows: int | None = None
     ) -> _Answer:
-        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up.
+        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up, and when
+        the call hangs.
 
         ``rows``: the members of the call, whose time is to be learnt from.
         """
@@ -220,12 +238,13 @@ class BatchSender:
                 self._backoff.success()
                 raise
             except Unavailable as error:
-                self._pace.failed(error, rows, self._monotonic() - began, slow_downs)
+                seconds = self._monotonic() - began
+                self._pace.failed(error, rows, seconds, slow_downs)
                 outcome.resent = outcome.resent or error.outcome_unknown
                 if error.outcome_unknown and self._is_up(outcome):
-                    failed += 1
-                    if failed >= tries:
-                        raise _Troubled(error.reason) from error
+                    failed, hung = failed + 1, hangs(error, seconds)
+                    if hung or failed >= tries:
+                        raise _Troubled(error.reason, hung=hung) from error
                 else:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:
@@ -255,9 +274,7 @@ class BatchSender:
             seen = {m.email_address.lower() for m in reply.members()} | {e.email_address.lower() for e in errors}
             missing = [row for row in part if row.key not in seen]
             if len(missing) != len(part) - answered:  # the reply contradicts itself: nothing of it counts
-                return self._halves(
-                    part, outcome, "notConfirmed", "Mailchimp's reply about this contact contradicts itself."
-                )
+                return _split(part, outcome, "notConfirmed", "Mailchimp's reply about this contact contradicts itself.")
         outcome.created += reply.total_created
         outcome.updated += reply.total_updated
         for error in errors:
@@ -265,7 +282,7 @@ class BatchSender:
         outcome.statuses.update(m.status if m.status in _STATUSES else "other" for m in reply.members())
         self._repair_tags(by_key, reply.members(), outcome)
         if len(missing) == len(part):
-            return self._halves(missing, outcome, "notConfirmed", "Mailchimp's reply does not mention this contact.")
+            return _split(missing, outcome, "notConfirmed", "Mailchimp's reply does not mention this contact.")
         return [missing] if missing else []
 
     def _repair_tags(self, by_key: Mapping[str, _Row], members: Iterable[ReplyMember], outcome: _Outcome) -> None:
@@ -311,11 +328,12 @@ class BatchSender:
                 tag_id = found.id
                 self._tag_ids[key] = (name, tag_id)
                 waiting.append(part)
-            except (BatchRefused, _Troubled):
-                if len(part) == 1:
-                    outcome.untagged += 1
+            except (BatchRefused, _Troubled) as trouble:
+                hung = isinstance(trouble, _Troubled) and trouble.hung
+                if len(part) == 1 or hung:
+                    outcome.untagged += len(part)
                 else:
-                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+                    waiting += _in_parts(part, 2)
 
     def _tag_made_anew(self, name: str, outcome: _Outcome) -> Tag | None:
         """The tag of this name, created if there is none; None where Mailchimp fails at it although it is up."""
@@ -331,29 +349,36 @@ class BatchSender:
         """Take out the rows that a whole-call 400 names, or split where it names none."""
         named = {number for number in refusal.rows if number < len(part)}
         if not named and len(part) > 1:
-            return _in_halves(part)
+            return _in_parts(part, 2)
         for number in sorted(named) or [0]:
             row = part[number]
             outcome.rejected.append(_rejected(row, row_error_of(refusal, row.email, number)))
         rest = [row for number, row in enumerate(part) if number not in named] if named else []
         return [rest] if rest else []
 
-    def _halves(self, part: Sequence[_Row], outcome: _Outcome, code: str, message: str) -> Iterable[Sequence[_Row]]:
-        """Split rows that have no outcome; a single row that gets none is given up for this export."""
-        if len(part) > 1:
-            return _in_halves(part)
-        row = part[0]
-        outcome.rejected.append(
-            RejectedRow(
-                position=row.position,
-                email=row.email,
-                code=code,
-                message=message,
-                action="Export again later. If it happens again, ask Mailchimp's support about this contact.",
-                retryable=True,
-            )
+
+def _split(
+    part: Sequence[_Row], outcome: _Outcome, code: str, message: str, *, parts: int = 2
+) -> Iterable[Sequence[_Row]]:
+    """Split rows that have no outcome; a single row that gets none is given up for this export."""
+    if len(part) > 1:
+        return _in_parts(part, parts)
+    _give_up(part, outcome, code, message)
+    return []
+
+
+def _give_up(part: Sequence[_Row], outcome: _Outcome, code: str, message: str) -> None:
+    outcome.rejected += [
+        RejectedRow(
+            position=row.position,
+            email=row.email,
+            code=code,
+            message=message,
+            action="Export again later. If it happens again, ask Mailchimp's support about this contact.",
+            retryable=True,
         )
-        return []
+        for row in part
+    ]
 
 
 def _one_per_row(errors: Iterable[RowError]) -> Sequence[RowError]:
@@ -364,9 +389,10 @@ def _one_per_row(errors: Iterable[RowError]) -> Sequence[RowError]:
     return list(first.values())
 
 
-def _in_halves(part: Sequence[_Row]) -> list[Sequence[_Row]]:
-    middle = len(part) // 2
-    return [part[middle:], part[:middle]]
+def _in_parts(part: Sequence[_T], parts: int) -> list[Sequence[_T]]:
+    """``part`` in so many parts of about the same size, or single ones; the last one first, as a stack wants it."""
+    size = -(-len(part) // parts)
+    return [part[start : start + size] for start in range(0, len(part), size)][::-1]
 
 
 def _rejected(row: _Row | None, error: RowError) -> RejectedRow:

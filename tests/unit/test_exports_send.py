@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -23,6 +24,8 @@ from tests.unit.plans import a_plan
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
 TAG = "Readers"
+HANGS_S = 130
+"""The client gives up after so long."""
 
 Answer = Callable[[Sequence[str]], SubscribeReply]
 
@@ -53,13 +56,14 @@ class Mailchimp:
     """Answers as a test says. It is up: a ping is always answered."""
 
     def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+        self.answer = answer
         self.seconds_per_call = 0.0
         self.now = 0.0
         self.calls: list[int] = []
         self.tag_id = 1
         self.stale_search = False
         self.search_fault: Unavailable | None = None
+        self.tagging_hangs = False
         self.tagged: list[str] = []
         self.tag_calls = 0
         self.tag_errors: list[str] = []
@@ -68,7 +72,7 @@ class Mailchimp:
         emails = [member["email_address"] for member in json.loads(body)["members"]]
         self.calls.append(len(emails))
         self.now += self.seconds_per_call
-        return self._answer(emails)
+        return self.answer(emails)
 
     def ping(self) -> None:
         pass
@@ -76,6 +80,9 @@ class Mailchimp:
     def tag_members(self, audience: str, tag_id: int, addresses: Sequence[str]) -> Any:
         self.tag_calls += 1
         assert self.tag_calls < 50, "it goes on for ever"
+        if self.tagging_hangs:
+            self.now += HANGS_S
+            raise BROKEN
         if tag_id != self.tag_id:
             raise TagNotFound(audience, tag_id)
         self.tagged += addresses
@@ -264,13 +271,60 @@ def test_mailchimp_that_takes_nobody_is_waited_for_although_it_answers_pings() -
     assert len(again.calls) < 30, "a later try is over soon"
 
 
-def test_a_call_that_hangs_is_given_up_long_before_a_function_has_to_end() -> None:
+@pytest.mark.parametrize("failures", [0, 8])
+def test_a_call_that_hangs_is_given_up_long_before_a_function_has_to_end(failures: int) -> None:
     mailchimp = Mailchimp(out_of_order)
-    mailchimp.seconds_per_call = 130
-    sender = Sender(mailchimp, failures=8)
+    mailchimp.seconds_per_call = HANGS_S
+    sender = Sender(mailchimp, failures)
     with pytest.raises(CallOutOfOrder):
         sender.send(people(500))
+    assert mailchimp.now + sum(sender.slept) < 25 * 60
+
+
+def hanging_at(bad: Set[str]) -> Mailchimp:
+    mailchimp = Mailchimp(reply)
+    mailchimp.seconds_per_call = 3
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        if bad & set(asked):
+            mailchimp.now += HANGS_S
+            raise BROKEN
+        return reply(asked)
+
+    mailchimp.answer = answer
+    return mailchimp
+
+
+@pytest.mark.parametrize("bad", [0, 68, 250, 499])
+def test_one_contact_at_whom_mailchimp_hangs_is_found_while_the_function_may_run(bad: int) -> None:
+    emails = people(500)
+    mailchimp = hanging_at({emails[bad]})
+    result = Sender(mailchimp).send(emails)
+    assert_balanced(result)
+    assert [(row.position, row.code, row.retryable) for row in result.rejected] == [(bad, "serverError", True)]
     assert mailchimp.now < 15 * 60
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_several_of_them_do_not_take_it_longer_than_it_may_run(count: int) -> None:
+    """Some who were sent with them are given up too, and may be sent again."""
+    emails = people(500)
+    bad = set(emails[7 :: 500 // count])
+    mailchimp = hanging_at(bad)
+    result = Sender(mailchimp).send(emails)
+    assert_balanced(result)
+    assert bad <= {row.email for row in result.rejected}
+    assert all(row.retryable for row in result.rejected)
+    assert len(result.rejected) < 60
+    assert mailchimp.now < 25 * 60
+
+
+def test_a_tagging_that_hangs_costs_the_tag_and_not_the_function() -> None:
+    mailchimp = Mailchimp(partial(reply, tagged=False))
+    mailchimp.tagging_hangs = True
+    result = Sender(mailchimp).send(people(500))
+    assert_balanced(result)
+    assert (result.created, result.untagged, mailchimp.tag_calls) == (500, 500, 1)
 
 
 def test_nobody_is_rejected_for_an_outage_that_ends_while_it_is_waited_for() -> None:
