@@ -16,7 +16,9 @@ from shared.failures import do_each, failing_quietly
 from shared.log import error, event, quieten_libraries
 from shared.settings import read_settings
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, REMOVALS_QUEUE, poison
+from shared.worker_process import take_up
 
+take_up(os.environ)
 quieten_libraries()
 product = bootstrap(read_settings(os.environ))
 telemetry.start(product.settings)

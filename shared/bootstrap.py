@@ -322,13 +322,14 @@ class Product:
 
 
 def _oauth_provider(settings: Settings) -> OAuthProvider | None:
-    """Mailchimp's sign-in; None where the app is not registered there."""
-    if settings.mailchimp_client_id is None or settings.mailchimp_client_secret is None:
+    """Mailchimp's sign-in; None where the app is not registered there, or has not been given the secret."""
+    client_id, secret = settings.mailchimp_client_id, settings.oauth_client_secret
+    if client_id is None or secret is None:
         return None
     app = OAuthApp(
         settings.mailchimp_login_url,
-        settings.mailchimp_client_id,
-        settings.mailchimp_client_secret,
+        client_id,
+        secret,
         f"{settings.public_url}{CALLBACK_PATH}",
     )
     return OAuthProvider(app, settings.mailchimp_api_url)

@@ -19,6 +19,7 @@ MAILCHIMP_LOGIN_URL: Final = "https://login.mailchimp.com"
 MAILCHIMP_CONNECTION_LIMIT: Final = 10
 """Simultaneous connections that Mailchimp allows one user over all applications (Marketing API, "Throttling")."""
 
+_VAULT_REFERENCE: Final = "@Microsoft.KeyVault("
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 _NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -137,6 +138,13 @@ class Settings(BaseModel):
         if self.open_telemetry and self.application_insights is None:
             raise ValueError("The setting OPEN_TELEMETRY is on, but APPLICATIONINSIGHTS_CONNECTION_STRING is missing")
         return self
+
+    @property
+    def oauth_client_secret(self) -> str | None:
+        """The secret to sign in with at Mailchimp. None too where it is the text of a reference to Key Vault: App
+        Service hands that on when it cannot resolve one ("Troubleshoot Key Vault references")."""
+        secret = self.mailchimp_client_secret
+        return None if secret is None or secret.startswith(_VAULT_REFERENCE) else secret
 
     @property
     def storage(self) -> StorageConnection:

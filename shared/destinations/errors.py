@@ -157,7 +157,8 @@ class OAuthNotConfigured(DestinationError):
     def __init__(self) -> None:
         super().__init__(
             "This app is not registered at Mailchimp: the settings MAILCHIMP_CLIENT_ID and MAILCHIMP_CLIENT_SECRET are "
-            "missing. Ask the administrator who deployed it to set them, or sign in with an API key (PUT …/api-key)."
+            "missing, or the latter refers to a secret that Key Vault does not give. Ask the administrator who "
+            "deployed it to set them, or sign in with an API key (PUT …/api-key)."
         )
 
 

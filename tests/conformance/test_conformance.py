@@ -288,6 +288,14 @@ def test_some_annotations_keep_the_worker_from_loading_an_app(tmp_path: Path, an
             load(tmp_path, code)
 
 
+def test_the_settings_hold_in_a_process_that_ran_before_it_was_given_them() -> None:
+    """On Flex Consumption the worker makes its threads before it takes up the settings that say how many."""
+    later = environment({"AzureWebJobsStorage": "UseDevelopmentStorage=true", "PYTHON_THREADPOOL_THREAD_COUNT": "24"})
+    with start_worker(PROJECT, environment({}), later) as specialized:
+        assert specialized.threads == 24
+        assert API in specialized.functions
+
+
 def test_an_app_whose_settings_are_wrong_is_refused_with_the_sentence_that_names_the_setting() -> None:
     with pytest.raises(AppRefused, match="AzureWebJobsStorage"), start_worker(PROJECT, environment({})):
         pass

@@ -54,7 +54,8 @@ class AppRefused(Exception):
 class Worker:
     """An app in Microsoft's worker library. `functions`: the bindings of each function as the host sees them.
 
-    `kept`, `lost`, `strangers`: what was logged in all runs so far (see `Outcome`).
+    `kept`, `lost`, `strangers`: what was logged in all runs so far (see `Outcome`). `threads`: how many the worker has
+    for functions that are not `async`.
     """
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
@@ -67,6 +68,7 @@ class Worker:
         if loaded["loadError"]:
             raise AppRefused(loaded["loadError"])
         self.functions: Mapping[str, Sequence[Mapping[str, Any]]] = loaded["functions"]
+        self.threads: int = loaded["threads"]
 
     def trigger(self, function: str) -> Mapping[str, Any]:
         """The binding that sets a function off."""
@@ -111,12 +113,15 @@ def timer(*, past_due: bool = False) -> dict[str, Any]:
 
 
 @contextmanager
-def start_worker(app_dir: Path, env: Mapping[str, str]) -> Iterator[Worker]:
-    """Loads `app_dir`/function_app.py in the worker library. Raises AppRefused."""
+def start_worker(app_dir: Path, env: Mapping[str, str], later: Mapping[str, str] | None = None) -> Iterator[Worker]:
+    """Loads `app_dir`/function_app.py in the worker library. Raises AppRefused.
+
+    `later`: the settings come when the process runs already, in place of all it had, as on Flex Consumption.
+    """
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", __name__, str(app_dir)],
+            [sys.executable, "-m", __name__, str(app_dir), json.dumps(later)],
             cwd=_PROJECT,
             env=dict(env),
             stdin=subprocess.PIPE,
@@ -188,6 +193,7 @@ class _StatusResult(_Message):
 
 _PROTOS = SimpleNamespace(
     BindingInfo=_BindingInfo,
+    FunctionEnvironmentReloadResponse=_Message,
     FunctionLoadResponse=_Message,
     FunctionMetadataResponse=_Message,
     RpcException=_Message,
@@ -199,7 +205,7 @@ _PROTOS = SimpleNamespace(
 )
 
 
-async def _serve(app_dir: str, answers: IO[str]) -> None:
+async def _serve(app_dir: str, later: Mapping[str, str] | None, answers: IO[str]) -> None:
     import azure_functions_runtime as runtime
     from azure_functions_runtime.native_invocation import invocation_request_native
 
@@ -214,17 +220,21 @@ async def _serve(app_dir: str, answers: IO[str]) -> None:
     request = SimpleNamespace(
         request=SimpleNamespace(
             worker_init_request=SimpleNamespace(capabilities={}, function_app_directory=app_dir),
+            function_environment_reload_request=SimpleNamespace(
+                environment_variables=later, function_app_directory=app_dir
+            ),
         ),
         properties={"host": "127.0.0.1", "protos": _PROTOS},
     )
-    response = await runtime.worker_init_request(request)
+    load = runtime.worker_init_request if later is None else runtime.function_environment_reload_request
+    response = await load(request)
     if response.result.status != _StatusResult.Success:
-        answer({"loadError": response.result.exception.message, "functions": {}})
+        answer({"loadError": response.result.exception.message, "functions": {}, "threads": 0})
         return
     metadata = (await runtime.functions_metadata_request(request)).function_metadata_results
     ids = {function.name: function.function_id for function in metadata}
     functions = {function.name: [json.loads(raw) for raw in function.raw_bindings] for function in metadata}
-    answer({"loadError": None, "functions": functions})
+    answer({"loadError": None, "functions": functions, "threads": runtime.get_threadpool_executor()._max_workers})
     for line in sys.stdin:
         call = json.loads(line)
         name = call["function"]
@@ -293,11 +303,11 @@ def _reply(datum: Any) -> dict[str, Any] | None:
 
 def main() -> None:
     """The child process: loads the app, then answers a line for each line until stdin is closed."""
-    app_dir = sys.argv[1]
+    app_dir, later = sys.argv[1], json.loads(sys.argv[2])
     sys.path.insert(0, app_dir)
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # what the app or the library prints is not an answer
-        asyncio.run(_serve(app_dir, answers))
+        asyncio.run(_serve(app_dir, later, answers))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.bootstrap import _oauth_provider
 from shared.settings import SETTING_NAMES, Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,15 @@ def test_secrets_are_kept_in_a_vault_in_azure() -> None:
 @pytest.mark.parametrize("name", ["MAILCHIMP_CLIENT_ID", "MAILCHIMP_CLIENT_SECRET"])
 def test_the_oauth_application_is_set_as_a_whole(name: str) -> None:
     assert "together" in refusal(STORAGE | {name: "x"})
+
+
+def test_a_reference_to_the_vault_that_was_not_resolved_is_no_secret_and_keeps_nothing_from_starting() -> None:
+    """App Service hands its text on, which would go to Mailchimp as if it were one."""
+    reference = "@Microsoft.KeyVault(SecretUri=https://kv-1.vault.azure.net/secrets/mailchimp-oauth-client-secret/)"
+    for secret, usable in (("s3cret", "s3cret"), (reference, None)):
+        settings = read_settings(STORAGE | {"MAILCHIMP_CLIENT_ID": "1", "MAILCHIMP_CLIENT_SECRET": secret})
+        assert settings.oauth_client_secret == usable
+        assert (_oauth_provider(settings) is None) == (usable is None)
 
 
 def test_open_telemetry_needs_a_place_to_send_to() -> None:
