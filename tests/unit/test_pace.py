@@ -141,6 +141,12 @@ def test_every_lane_has_exactly_one_open_connection_that_sends_for_it(lanes: int
     assert set(connections_of(of_plan, pace, most)) <= set(range(pace.lanes))
 
 
+def test_all_connections_of_a_new_account_are_woken_to_wait_at_hand() -> None:
+    assert connections_of(range(8), NEW, 8) == list(range(8))
+    known = NEW.model_copy(update={"seconds_per_member": 0.01})
+    assert connections_of(range(8), known, 8) == list(range(FIRST_LANES))
+
+
 def test_what_one_lane_learns_the_others_know_two_seconds_later() -> None:
     documents = FakeDocuments()
     one, other = Lane(documents), Lane(documents)
