@@ -157,6 +157,17 @@ def test_what_one_lane_learns_the_others_know_two_seconds_later() -> None:
     assert (other.pace.known.lanes, other.pace.rows()) == (4, 500)
 
 
+def test_what_two_lanes_learn_at_the_same_time_is_not_lost() -> None:
+    documents = FakeDocuments()
+    one, other = Lane(documents), Lane(documents)
+    one.pace.answered(50, 0.7)
+    documents.before_replace = lambda _: other.pace.failed(refusal("tooManyConnections", 429), 50, 1, 0)
+    one.pace.answered(50, 0.7)
+    assert documents.before_replace is None, "the one's write came second"
+    assert (one.pace.known.slow_downs, other.pace.known.slow_downs) == (1, 1)
+    assert other.closed == [([2, 3], 2)]
+
+
 def test_a_lane_that_is_refused_tells_which_lanes_are_closed() -> None:
     documents = FakeDocuments()
     one = Lane(documents)
