@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from shared import bootstrap
-from shared.exports import backoff, lanes, pace, send
+from shared.exports import backoff, lanes, pace, troubled
 
 CLOCK_SHIFT: Final = "CHAOS_CLOCK_SHIFT_S"
 TIME_SCALE: Final = "CHAOS_TIME_SCALE"
@@ -27,7 +27,7 @@ _SCALED: Final[Mapping[object, tuple[str, ...]]] = {
     backoff: ("_FIRST_S", "_LONGEST_S", "_IN_PLACE_S"),
     pace: ("_LONGEST_CALL_S", "_CALL_ITSELF_S", "_BETWEEN_OPENINGS", "_FORGIVEN_AFTER"),
     lanes: ("_TAKE_OVER_AFTER_S",),
-    send: ("_LONGEST_TROUBLE_S",),
+    troubled: ("_LONGEST_S",),
 }
 
 

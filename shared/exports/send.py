@@ -10,7 +10,7 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
   they are split in halves too. But if nobody of the batch has got through when the third contact fails alone, it is the
   call that is out of order: wait, and try another part of the batch first;
 * hanging although Mailchimp is up: each such call costs two minutes, so there is no second try and the rows are split
-  in tenths; after twelve minutes what still hangs is given up as it is, so that a function ends in time.
+  in tenths; after ten minutes what still hangs is given up as it is, so that a function ends in time.
 
 Errors that stop the export (shared/mailchimp/errors.py, Stop) pass through.
 """
@@ -29,6 +29,7 @@ import msgspec
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace, hangs
+from shared.exports.troubled import Troubled, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -43,20 +44,11 @@ from shared.mailchimp import (
 )
 
 _Answer = TypeVar("_Answer")
-_T = TypeVar("_T")
 
 _STATUSES: Final = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"})
 _SERVER_ERROR: Final = (
     "Mailchimp failed or did not answer each time this contact was sent, although it answered other calls."
 )
-_TRIES_OF_A_TROUBLED_PART: Final = 2
-_TRIES_OF_A_TROUBLED_ROW: Final = 3
-_LONGEST_TROUBLE_S: Final = 720.0
-"""A function may run for half an hour only (host.json), and what it has found out of a batch is lost with it. So long
-it is tried when nobody of the batch gets through, and so long those are searched for at whom Mailchimp hangs."""
-
-_PARTS_OF_WHAT_HANGS: Final = 10
-"""Of 500 contacts the one that hangs is found in four calls that hang, and 30 that do not; with halves, in ten."""
 
 
 class _Member(msgspec.Struct, gc=False):
@@ -106,21 +98,6 @@ class _Outcome:
     resent: bool = False
     answered: bool = False
     """Whether Mailchimp has answered for any of the rows, be it with a refusal."""
-
-
-class _Troubled(Exception):
-    """These rows fail although Mailchimp is up; ``reason`` is that of the last failure, and ``hung`` whether it took as
-    long as a call may."""
-
-    def __init__(self, reason: str, *, hung: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hung = hung
-
-    @property
-    def parts(self) -> int:
-        """Into how many parts the rows are best split."""
-        return _PARTS_OF_WHAT_HANGS if self.hung else 2
 
 
 def read_rows(body: bytes) -> list[_Row]:
@@ -179,20 +156,19 @@ class BatchSender:
             except BatchRefused as refusal:
                 outcome.answered = True
                 waiting.extend(self._without_refused(part, refusal, outcome))
-            except _Troubled as trouble:
-                is_long = self._monotonic() - started > _LONGEST_TROUBLE_S
-                if is_long and not outcome.answered:
+            except Troubled as trouble:
+                too_long = is_long(self._monotonic() - started)
+                if too_long and not outcome.answered:
                     self._backoff.wait_for_call(trouble.reason)
-                elif is_long and trouble.hung:
+                if len(part) > 1 and not (too_long and trouble.hung and outcome.answered):
+                    put_back(waiting, part, trouble)
+                elif outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
                     _give_up(part, outcome, "serverError", _SERVER_ERROR)
-                    continue
-                if len(part) > 1 or outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
-                    waiting.extend(_split(part, outcome, "serverError", _SERVER_ERROR, parts=trouble.parts))
-                    continue
-                suspects.append(part)
-                if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                    self._backoff.wait_for_call(trouble.reason)
-                    waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
+                else:
+                    suspects.append(part)
+                    if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
+                        self._backoff.wait_for_call(trouble.reason)
+                        waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
             else:
                 outcome.answered = True
                 waiting.extend(self._book(part, reply, outcome))
@@ -215,14 +191,13 @@ class BatchSender:
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def _subscribe(self, part: Sequence[_Row], payload: bytes, outcome: _Outcome) -> SubscribeReply:
-        tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
         subscribe = partial(self._client.subscribe, self._plan.audience_id, payload)
-        return self._until_answered(subscribe, outcome, tries=tries, rows=len(part))
+        return self._until_answered(subscribe, outcome, tries=tries_of(len(part)), rows=len(part))
 
     def _until_answered(
         self, call: Callable[[], _Answer], outcome: _Outcome, *, tries: int, rows: int | None = None
     ) -> _Answer:
-        """Make ``call`` until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up, and when
+        """Make ``call`` until Mailchimp answers it. Raises Troubled after ``tries`` while Mailchimp is up, and when
         the call hangs.
 
         ``rows``: the members of the call, whose time is to be learnt from.
@@ -244,7 +219,7 @@ class BatchSender:
                 if error.outcome_unknown and self._is_up(outcome):
                     failed, hung = failed + 1, hangs(error, seconds)
                     if hung or failed >= tries:
-                        raise _Troubled(error.reason, hung=hung) from error
+                        raise Troubled(error.reason, hung=hung) from error
                 else:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:
@@ -314,7 +289,7 @@ class BatchSender:
             part = waiting.pop()
             try:
                 reply = self._until_answered(
-                    partial(self._client.tag_members, audience, tag_id, part), outcome, tries=_TRIES_OF_A_TROUBLED_PART
+                    partial(self._client.tag_members, audience, tag_id, part), outcome, tries=tries_of(len(part))
                 )
                 named = {address.lower() for error in reply.errors for address in error.addresses}
                 refused = (named & {address.lower() for address in part}) - cut
@@ -328,19 +303,19 @@ class BatchSender:
                 tag_id = found.id
                 self._tag_ids[key] = (name, tag_id)
                 waiting.append(part)
-            except (BatchRefused, _Troubled) as trouble:
-                hung = isinstance(trouble, _Troubled) and trouble.hung
+            except (BatchRefused, Troubled) as trouble:
+                hung = isinstance(trouble, Troubled) and trouble.hung
                 if len(part) == 1 or hung:
                     outcome.untagged += len(part)
                 else:
-                    waiting += _in_parts(part, 2)
+                    waiting += in_parts(part)
 
     def _tag_made_anew(self, name: str, outcome: _Outcome) -> Tag | None:
         """The tag of this name, created if there is none; None where Mailchimp fails at it although it is up."""
         find = partial(self._client.find_or_create_tag, self._plan.audience_id, name)
         try:
-            return self._until_answered(find, outcome, tries=_TRIES_OF_A_TROUBLED_ROW)
-        except _Troubled:
+            return self._until_answered(find, outcome, tries=tries_of(1))
+        except Troubled:
             return None
 
     def _without_refused(
@@ -349,7 +324,7 @@ class BatchSender:
         """Take out the rows that a whole-call 400 names, or split where it names none."""
         named = {number for number in refusal.rows if number < len(part)}
         if not named and len(part) > 1:
-            return _in_parts(part, 2)
+            return in_parts(part)
         for number in sorted(named) or [0]:
             row = part[number]
             outcome.rejected.append(_rejected(row, row_error_of(refusal, row.email, number)))
@@ -357,12 +332,10 @@ class BatchSender:
         return [rest] if rest else []
 
 
-def _split(
-    part: Sequence[_Row], outcome: _Outcome, code: str, message: str, *, parts: int = 2
-) -> Iterable[Sequence[_Row]]:
+def _split(part: Sequence[_Row], outcome: _Outcome, code: str, message: str) -> Iterable[Sequence[_Row]]:
     """Split rows that have no outcome; a single row that gets none is given up for this export."""
     if len(part) > 1:
-        return _in_parts(part, parts)
+        return in_parts(part)
     _give_up(part, outcome, code, message)
     return []
 
@@ -387,12 +360,6 @@ def _one_per_row(errors: Iterable[RowError]) -> Sequence[RowError]:
     for number, error in enumerate(errors):
         first.setdefault(error.email_address.lower() or number, error)
     return list(first.values())
-
-
-def _in_parts(part: Sequence[_T], parts: int) -> list[Sequence[_T]]:
-    """``part`` in so many parts of about the same size, or single ones; the last one first, as a stack wants it."""
-    size = -(-len(part) // parts)
-    return [part[start : start + size] for start in range(0, len(part), size)][::-1]
 
 
 def _rejected(row: _Row | None, error: RowError) -> RejectedRow:

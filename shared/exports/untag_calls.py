@@ -12,7 +12,9 @@ from typing import Final, TypeVar
 
 from shared.destinations.model import SignIn
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Availability, Backoff
+from shared.exports.pace import hangs
 from shared.exports.sign_in import SignIns
+from shared.exports.troubled import Troubled, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import BatchRefused, MailchimpClient, SignInRefused, TagNotFound, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.mailchimp.problems import MAX_ROWS
@@ -22,18 +24,12 @@ _CALL_MARGIN_S: Final = 5.0
 _HOLD_S: Final = 2.0
 _GAP_S: Final = 0.3
 """Longer than others wait between two looks for a free connection (shared/mailchimp/access.py)."""
-_TRIES_OF_A_TROUBLED_PART: Final = 2
-_TRIES_OF_A_TROUBLED_ROW: Final = 3
 
 _Answer = TypeVar("_Answer")
 
 
 class Busy(Exception):
     """Raised when no connection became free for a while."""
-
-
-class _Troubled(Exception):
-    """These addresses fail although Mailchimp is up."""
 
 
 class UntagCalls:
@@ -88,27 +84,35 @@ class UntagCalls:
 
         As in `send.py` nobody is given up before somebody else got through: then it is the call that is out of order.
         """
+        started = self._monotonic()
         waiting, suspects, refused, answered = [addresses], list[Sequence[str]](), 0, False
         while waiting or suspects:
             if not waiting:
                 waiting, suspects = suspects, []
             part = waiting.pop()
-            tries = _TRIES_OF_A_TROUBLED_ROW if len(part) == 1 else _TRIES_OF_A_TROUBLED_PART
             try:
-                self._until_answered(_untagging(audience_id, tag_id, part), tries)
+                self._until_answered(_untagging(audience_id, tag_id, part), tries_of(len(part)))
                 answered = True
             except TagNotFound:
                 break
-            except (BatchRefused, _Troubled) as failure:
-                answered = answered or isinstance(failure, BatchRefused)
+            except BatchRefused:
+                answered = True
                 if len(part) > 1:
-                    waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
-                elif answered or len(addresses) < TOO_MANY_TO_BE_AT_FAULT:
+                    waiting += in_parts(part)
+                else:
                     refused += 1
+            except Troubled as trouble:
+                too_long = is_long(self._monotonic() - started)
+                if too_long and not answered:
+                    self._backoff.wait(trouble.reason, None)
+                if len(part) > 1 and not (too_long and trouble.hung and answered):
+                    put_back(waiting, part, trouble)
+                elif answered or len(addresses) < TOO_MANY_TO_BE_AT_FAULT:
+                    refused += len(part)
                 else:
                     suspects.append(part)
                     if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                        self._backoff.wait(str(failure), None)
+                        self._backoff.wait(trouble.reason, None)
                         waiting.reverse()
         return refused
 
@@ -119,22 +123,23 @@ class UntagCalls:
                 self._until_answered(_tagging(audience_id, tag_id, addresses[start : start + MAX_ROWS]))
 
     def _until_answered(self, call: Callable[[MailchimpClient], _Answer], tries: int | None = None) -> _Answer:
-        """Make the call until Mailchimp answers it. Raises _Troubled after ``tries`` while Mailchimp is up."""
+        """Make the call until Mailchimp answers it. Raises Troubled after ``tries`` while Mailchimp is up, and when the
+        call hangs."""
         failed = 0
         while True:
             self._lease.check(_CALL_MARGIN_S)
+            client = self._client()
+            began = self._monotonic()
             try:
-                answer = call(self._client())
-            except LookupsBusy as busy:
-                raise Busy(str(busy)) from busy
+                answer = call(client)
             except (BatchRefused, TagNotFound):
                 self._backoff.success()
                 raise
             except Unavailable as error:
                 if tries is not None and error.outcome_unknown and self._is_up():
-                    failed += 1
-                    if failed >= tries:
-                        raise _Troubled(error.reason) from error
+                    failed, hung = failed + 1, hangs(error, self._monotonic() - began)
+                    if hung or failed >= tries:
+                        raise Troubled(error.reason, hung=hung) from error
                 else:
                     self._backoff.wait(error.reason, error.retry_after_s)
             else:
@@ -160,7 +165,10 @@ class UntagCalls:
                 raise SignInRefused("Nobody is signed in.", action="Remove the tags in Mailchimp yourself.")
             token = self._sign_ins.token(sign_in.secret_name)
             connection = self._access.lookup(sign_in.account_id, sign_in.api_root, token)
-            self._held = self._connection.enter_context(connection)
+            try:
+                self._held = self._connection.enter_context(connection)
+            except LookupsBusy as busy:
+                raise Busy(str(busy)) from busy
             self._connection.callback(self._held.close)
             self._held_until = self._monotonic() + _HOLD_S
         return self._held

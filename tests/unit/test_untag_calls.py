@@ -18,6 +18,8 @@ from shared.mailchimp.access import MailchimpAccess
 from shared.storage.leases import HeldLease
 
 BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
+HANGS_S = 130
+"""The client gives up after so long."""
 EVERYBODY = [f"person{number}@mail.example" for number in range(500)]
 
 
@@ -28,6 +30,8 @@ class Mailchimp:
         self.fails = fails
         self.taken: list[str] = []
         self.calls = 0
+        self.hangs = False
+        self.now = 0.0
 
     def ping(self) -> None:
         pass
@@ -37,7 +41,9 @@ class Mailchimp:
 
     def untag_members(self, _audience: str, _tag_id: int, addresses: Sequence[str]) -> TagReply:
         self.calls += 1
+        self.now += 3
         if any(map(self.fails, addresses)):
+            self.now += HANGS_S if self.hangs else 0
             raise BROKEN
         self.taken += addresses
         return TagReply([], list(addresses), [], 0, len(addresses))
@@ -67,7 +73,7 @@ def calls_to(mailchimp: Mailchimp, on_sleep: Callable[[], None] = lambda: None) 
         cast("HeldLease", Anything()),
         failures=0,
         availability=Anything(),
-        monotonic=lambda: 0.0,
+        monotonic=lambda: mailchimp.now,
         sleep=lambda _: on_sleep(),
         random=lambda: 0.5,
     )
@@ -96,3 +102,22 @@ def test_addresses_at_which_mailchimp_fails_cost_nobody_else_anything(bad: tuple
     mailchimp = Mailchimp(names.__contains__)
     assert calls_to(mailchimp).take("audience", 1, EVERYBODY) == len(bad)
     assert sorted(mailchimp.taken) == sorted({*EVERYBODY} - names)
+
+
+@pytest.mark.parametrize(("bad", "lost"), [({"person7@mail.example"}, 1), (set(EVERYBODY[7::100]), 120)])
+def test_addresses_at_which_mailchimp_hangs_are_found_while_the_function_may_run(bad: set[str], lost: int) -> None:
+    mailchimp = Mailchimp(bad.__contains__)
+    mailchimp.hangs = True
+    refused = calls_to(mailchimp).take("audience", 1, EVERYBODY)
+    assert len(bad) <= refused <= lost
+    assert refused + len(mailchimp.taken) == len(EVERYBODY)
+    assert not bad & set(mailchimp.taken)
+    assert mailchimp.now < 25 * 60
+
+
+def test_a_call_that_hangs_for_everybody_is_given_up_for_a_while_before_the_function_has_to_end() -> None:
+    mailchimp = Mailchimp(lambda _: True)
+    mailchimp.hangs = True
+    with pytest.raises(MustPause):
+        calls_to(mailchimp).take("audience", 1, EVERYBODY)
+    assert mailchimp.now < 25 * 60
