@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
@@ -17,6 +17,8 @@ from shared import log
 
 _FRAMES: Final = 8
 _CAUSES: Final = 5
+
+_Step = TypeVar("_Step")
 
 
 class RunFailed(Exception):
@@ -28,27 +30,36 @@ def failing_quietly() -> Iterator[None]:
     """Do what is inside; an error is logged without its text, and RunFailed raised instead."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the edge to the platform, which would log any text that passes it
+    except Exception as error:  # noqa: BLE001 - any text may hold an address, and the platform logs what passes here
         types, frames = types_of(error), frames_of(error)
         log.error("run.failed", errorType=types, frames=frames)
         raise RunFailed(f"{types} at {frames}") from None  # else the platform shows the other one with it
 
 
+@contextmanager
+def kept(failures: dict[_Step, Exception], step: _Step) -> Iterator[None]:
+    """Do what is inside; its error is put among ``failures``, for a caller who raises it when the other steps have had
+    their turn."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - no defect of one may stop the others; the caller raises it afterwards
+        failures[step] = error
+
+
 def do_each(steps: Iterable[Callable[[], object]]) -> None:
     """Do the steps one after the other; one that fails does not hold up the others. The first error is raised in the
-    end, the others are logged like it. A fault of Azure is raised at once: it would meet the next steps too."""
-    failures: list[Exception] = []
-    for step in steps:
-        try:
+    end, the others are logged like it. A fault of Azure ends it at once: it would meet the next steps too."""
+    failures: dict[int, Exception] = {}
+    for number, step in enumerate(steps):
+        with kept(failures, number):
             step()
-        except AzureError:
-            raise
-        except Exception as error:  # noqa: BLE001 - not swallowed: kept, and raised after the loop
-            if failures:
-                log.error("run.failed", errorType=types_of(error), frames=frames_of(error))
-            failures.append(error)
-    if failures:
-        raise failures[0]
+        if isinstance(failures.get(number), AzureError):
+            break
+    errors = list(failures.values())
+    for error in errors[1:]:
+        log.error("run.failed", errorType=types_of(error), frames=frames_of(error))
+    if errors:
+        raise errors[0]
 
 
 def types_of(error: BaseException) -> str:

@@ -152,7 +152,7 @@ def main() -> NoReturn:
     try:
         os.chdir(app_dir)
         functions = load_app(app_dir, os.environ)
-    except BaseException as error:  # noqa: BLE001 - sys.exit() too: the host is another process and has to be told
+    except BaseException as error:  # noqa: BLE001 - also sys.exit() in the app: the host is told why, this process ends
         connection.send(_Loaded(problem=str(error) if isinstance(error, HostError) else _text(error)))
         os._exit(1)
     connection.send(_Loaded(tuple(replace(function, call=_called_elsewhere) for function in functions)))

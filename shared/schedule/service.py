@@ -13,6 +13,7 @@ from shared.audit.model import AuditRecord, Change, record_id
 from shared.destinations.model import Destination
 from shared.exports.model import Status
 from shared.exports.view import ExportView
+from shared.failures import kept
 from shared.people import SCHEDULE as SCHEDULER
 from shared.people import Person
 from shared.schedule import timetable
@@ -172,17 +173,14 @@ class ScheduleService:
         destinations = list(self._destinations.list())
         exports: list[ExportView] = []
         ran: list[str] = []
-        failures: list[Exception] = []
+        failures: dict[str, Exception] = {}
         for destination in destinations:
-            try:
+            with kept(failures, destination.id):
                 its = timetable.of_destination(destination, schedule, runs.last_run_at.get(destination.id))
                 at = its.due(now) if its else None
                 if at is not None:
                     exports.append(self._start(destination, at))
                     ran.append(destination.id)
-            except Exception as error:  # noqa: BLE001 - not swallowed: kept, and raised below
-                log.error("schedule.startFailed", destination=destination.id, errorType=type(error).__name__)
-                failures.append(error)
         of_all = timetable.of_schedule(schedule, runs.last_run_at.get(ALL))
         if of_all is not None and of_all.due(now):
             ran.append(ALL)
@@ -190,8 +188,10 @@ class ScheduleService:
         if ran or gone:
             self._move_on(runs, ran, gone, now)
         self._log_change(schedule)
+        for destination_id, error in failures.items():
+            log.error("schedule.startFailed", destination=destination_id, errorType=type(error).__name__)
         if failures:
-            raise failures[0]
+            raise next(iter(failures.values()))
         return exports
 
     def _start(self, destination: Destination, at: datetime) -> ExportView:

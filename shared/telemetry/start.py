@@ -18,7 +18,7 @@ def start(settings: Settings) -> None:
             from shared.telemetry.azure_monitor import azure_monitor
 
             use(azure_monitor(settings.application_insights, settings.site_name))
-        except Exception as error:  # noqa: BLE001 - told in the log: an export does not need telemetry
+        except Exception as error:  # noqa: BLE001 - a pre-release library may fail in any way; exports run, the log tells it
             use(LogLines(not_started=type(error).__name__))
     else:
         use(LogLines())

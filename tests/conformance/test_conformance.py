@@ -10,9 +10,9 @@ one of the two does not have fails the first test, and each one found is called 
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ HOST = {"Host": "127.0.0.1:7071"}
 PEOPLE = [(str(number), f"reader{number}@mail.example", "Ada", f"Nr {number}") for number in range(1100)]
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("azure_functions_runtime") is None,
-    reason="Microsoft's worker library azure-functions-runtime exists for Python 3.13 and newer",
+    sys.version_info < (3, 13),
+    reason="Azure runs Python 3.13 with azure-functions-runtime, which Microsoft publishes for no older one",
 )
 
 

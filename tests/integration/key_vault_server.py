@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from azure.core.credentials import AccessToken
-from azure.core.pipeline.transport import RequestsTransport
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -239,17 +239,13 @@ class _ToThisMachine(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-class Transport(RequestsTransport):  # type: ignore[misc]  # the library resolves the name at run time
+def transport_to(vault: Vault, slept: list[float], read_timeout_s: float = 10) -> HttpTransport[Any, Any]:
     """The client library's transport to the stand-in. It notes in ``slept`` how long it would have waited."""
-
-    def __init__(self, vault: Vault, read_timeout_s: float = 10) -> None:
-        self.slept: list[float] = []
-        session = requests.Session()
-        session.mount("https://", _ToThisMachine(vault))
-        super().__init__(session=session, connection_timeout=5, read_timeout=read_timeout_s)
-
-    def sleep(self, duration: float) -> None:
-        self.slept.append(duration)
+    session = requests.Session()
+    session.mount("https://", _ToThisMachine(vault))
+    transport: Any = RequestsTransport(session=session, connection_timeout=5, read_timeout=read_timeout_s)
+    transport.sleep = slept.append
+    return cast("HttpTransport[Any, Any]", transport)
 
 
 def _write_certificate(host: str, folder: Path) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ from shared.secrets.key_vault import (
     open_vault,
 )
 from shared.secrets.store import SecretNotFound, SecretStoreError
-from tests.integration.key_vault_server import TENANT, Credential, Fault, Transport, Vault, start_vault
+from tests.integration.key_vault_server import TENANT, Credential, Fault, Vault, start_vault, transport_to
 
 SECRET = "0123456789abcdef0123456789abcdef-us19"
 NAME = "mc-d1-0001"
@@ -51,7 +51,8 @@ class Opened:
 
     def __init__(self, vault: Vault, read_timeout_s: float = 10) -> None:
         self.credential = Credential()
-        self.transport = Transport(vault, read_timeout_s)
+        self.slept: list[float] = []
+        self.transport = transport_to(vault, self.slept, read_timeout_s)
         self.waiting = Waiting()
         self.store = KeyVaultSecretStore(
             vault.url,
@@ -174,7 +175,7 @@ def test_a_vault_that_is_busy_for_a_moment_is_asked_again(vault: Vault, status: 
     vault.secrets[NAME] = SECRET
     vault.faults = [Fault(status, retry_after="1")] * 2
     assert opened.store.read(NAME) == SECRET
-    assert opened.transport.slept == [1.0, 1.0]
+    assert opened.slept == [1.0, 1.0]
 
 
 def test_a_vault_that_stays_busy_is_given_up_after_three_tries(vault: Vault) -> None:
@@ -184,7 +185,7 @@ def test_a_vault_that_stays_busy_is_given_up_after_three_tries(vault: Vault) -> 
         opened.store.read(NAME)
     assert getattr(caught.value, "status_code", None) == 429
     assert vault.asked("GET secrets") == 3
-    assert sum(opened.transport.slept) < 5
+    assert sum(opened.slept) < 5
 
 
 def test_a_vault_that_asks_to_come_back_much_later_is_not_waited_for(vault: Vault) -> None:
@@ -192,7 +193,7 @@ def test_a_vault_that_asks_to_come_back_much_later_is_not_waited_for(vault: Vaul
     vault.faults = [Fault(429, retry_after="600")]
     with pytest.raises(AzureError):
         opened.store.read(NAME)
-    assert opened.transport.slept == []
+    assert opened.slept == []
 
 
 def test_a_vault_that_does_not_answer_is_given_up(vault: Vault) -> None:
@@ -218,7 +219,7 @@ def test_readiness_does_not_wait_for_a_busy_vault(vault: Vault) -> None:
     opened = Opened(vault)
     vault.faults = [Fault(503)] * 10
     assert not opened.store.reachable()
-    assert (vault.asked("GET secrets"), opened.transport.slept) == (1, [])
+    assert (vault.asked("GET secrets"), opened.slept) == (1, [])
     vault.faults = []
     assert opened.store.reachable()
 
@@ -236,7 +237,7 @@ def test_a_vault_that_does_not_let_us_in_names_the_role(vault: Vault) -> None:
 
 def test_an_identity_that_gets_no_token_is_said_to_be_let_in_nowhere(vault: Vault) -> None:
     identity = Credential(ClientAuthenticationError("no managed identity endpoint found"))
-    store = KeyVaultSecretStore(vault.url, identity, open_vault(vault.url, identity, Transport(vault)))
+    store = KeyVaultSecretStore(vault.url, identity, open_vault(vault.url, identity, transport_to(vault, [])))
     with pytest.raises(SecretStoreError, match="Give the app's identity the role"):
         store.read(NAME)
 

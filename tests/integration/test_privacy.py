@@ -154,7 +154,8 @@ def logs(stack: Stack) -> str:
 
 def leaks(text: str, secrets: list[str]) -> list[str]:
     """Lines that hold a person or a secret, in one of the forms in which it could have got there."""
-    hashes = [hashlib.md5(f"person{n}@zebrafinch.example".encode()).hexdigest() for n in range(ROWS)]  # noqa: S324 - Mailchimp's own choice
+    addresses = [f"person{n}@zebrafinch.example".encode() for n in range(ROWS)]
+    hashes = [hashlib.md5(address, usedforsecurity=False).hexdigest() for address in addresses]
     forms = [*PERSONAL, *hashes, *(form.lower() for secret in secrets for form in (secret, quote(secret, safe="")))]
     pattern = re.compile("|".join(map(re.escape, forms)))
     return [line[:600] for line in text.lower().splitlines() if pattern.search(line)]

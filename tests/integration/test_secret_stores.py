@@ -17,7 +17,7 @@ from shared.settings import StorageConnection
 from shared.storage.clients import blob_service
 from shared.storage.documents import Documents
 from shared.storage.names import SECRETS_PREFIX, STATE_CONTAINER
-from tests.integration.key_vault_server import Credential, Transport, start_vault
+from tests.integration.key_vault_server import Credential, start_vault, transport_to
 from tests.integration.sign_in_desk import Desk, open_desk
 from tests.support import StorageAccount
 
@@ -51,7 +51,7 @@ def place(request: pytest.FixtureRequest, storage_account: StorageAccount, tmp_p
 
         def opened() -> SecretStore:
             credential = Credential()
-            client = open_vault(vault.url, credential, Transport(vault))
+            client = open_vault(vault.url, credential, transport_to(vault, []))
             return KeyVaultSecretStore(vault.url, credential, client)
 
         yield Place(opened, lambda: {*vault.secrets, *vault.deleted})

@@ -64,7 +64,7 @@ def test_in_a_clean_scenario_nobody_is_refused_anywhere() -> None:
 
 def test_who_leaves_meanwhile_is_expected_to_stay_away() -> None:
     people = make_people(3, 3000, clean=True)
-    random = Random(1)  # noqa: S311 - no secret is made of it
+    random = Random(1)  # noqa: S311 - chooses sample people, the same in every run; no secret depends on it
     left = people.leave(random, 5)
     tagged = people.tag_by_hand(random, 5)
     expected = people.expected()

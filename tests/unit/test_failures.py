@@ -79,3 +79,17 @@ def test_a_step_that_fails_does_not_hold_up_the_others_and_each_failure_is_told(
     assert done == [1, 2, 3]
     told = [json.loads(record.getMessage())["errorType"] for record in caplog.records]
     assert sorted(told) == ["KeyError < ValueError", "ValueError"]
+
+
+def test_a_fault_of_azure_ends_it_and_what_failed_before_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[int] = []
+
+    def storage_is_down() -> None:
+        raise ServerBusy
+
+    with caplog.at_level(logging.ERROR), pytest.raises(KeyError):
+        do_each((fail, storage_is_down, lambda: done.append(1)))
+    assert done == []
+    assert [json.loads(record.getMessage())["errorType"] for record in caplog.records] == [
+        "ServerBusy (503 ServerBusy)"
+    ]

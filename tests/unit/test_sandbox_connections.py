@@ -53,7 +53,7 @@ class Wire:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not condition():  # noqa: ASYNC110  # the sandbox has no event for each condition
+            while not condition():  # noqa: ASYNC110 - any condition may be asked for; the sandbox has no event for each
                 await asyncio.sleep(0.005)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from azure.core.exceptions import AzureError
@@ -49,7 +50,8 @@ def test_a_silent_storage_account_is_given_up_after_the_time_out(
 
 @pytest.mark.parametrize("open_service", [clients.blob_service, clients.queue_service])
 def test_the_first_repetition_comes_soon(
-    silent_account: StorageConnection, open_service: Callable[[StorageConnection], object]
+    silent_account: StorageConnection,
+    open_service: Callable[[StorageConnection], Any],
 ) -> None:
-    retry = getattr(open_service(silent_account), "_config").retry_policy  # noqa: B009 - not part of its public face
+    retry = open_service(silent_account)._config.retry_policy
     assert retry.initial_backoff == 1

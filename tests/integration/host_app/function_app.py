@@ -11,7 +11,8 @@ import azure.functions as func
 from azure.storage.queue import QueueClient
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-_notes = QueueClient.from_connection_string(os.environ["AzureWebJobsStorage"], "notes")  # noqa: SIM112 - Azure's name for the setting
+STORAGE = "AzureWebJobsStorage"
+_notes = QueueClient.from_connection_string(os.environ[STORAGE], "notes")
 
 
 def note(**fields: object) -> None:
@@ -53,8 +54,11 @@ def broken(req: func.HttpRequest) -> str:
 
 
 @app.route(route="fan-out", methods=["POST"])
-@app.queue_output(arg_name="work", queue_name="%WORK_QUEUE%", connection="AzureWebJobsStorage")
-def fan_out(req: func.HttpRequest, work: func.Out[typing.List[str]]) -> str:  # noqa: UP006 - the worker wants it so
+@app.queue_output(arg_name="work", queue_name="%WORK_QUEUE%", connection=STORAGE)
+def fan_out(
+    req: func.HttpRequest,
+    work: func.Out[typing.List[str]],  # noqa: UP006 - with list[str] Microsoft's worker refuses the app: tests/conformance
+) -> str:
     """Sends each element of the body's list to the queue, unless the query asks it to fail after that."""
     work.set([json.dumps(job) for job in req.get_json()])
     if "fail" in req.params:
@@ -70,7 +74,7 @@ def slow(req: func.HttpRequest) -> str:
     return "done"
 
 
-@app.queue_trigger(arg_name="message", queue_name="%WORK_QUEUE%", connection="AzureWebJobsStorage")
+@app.queue_trigger(arg_name="message", queue_name="%WORK_QUEUE%", connection=STORAGE)
 def work(message: func.QueueMessage) -> None:
     """Does as the message says: takes its time, fails, or neither."""
     job = message.get_json()
@@ -83,7 +87,7 @@ def work(message: func.QueueMessage) -> None:
     note(function="work", step="finished", id=job["id"], thread=threading.current_thread().name)
 
 
-@app.queue_trigger(arg_name="message", queue_name="%WORK_QUEUE%-poison", connection="AzureWebJobsStorage")
+@app.queue_trigger(arg_name="message", queue_name="%WORK_QUEUE%-poison", connection=STORAGE)
 async def work_poison(message: func.QueueMessage) -> None:
     """Gets what `work` failed on too often."""
     note(function="work_poison", body=message.get_body().decode())
