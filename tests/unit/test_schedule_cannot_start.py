@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -78,7 +79,9 @@ def test_an_export_that_was_started_is_not_skipped_by_a_repeated_run(world: Worl
     assert world.last_runs()["d1"] == SIX + MINUTE
 
 
-def test_a_destination_that_fails_stays_due_and_holds_up_no_other(world: World) -> None:
+def test_a_destination_that_fails_stays_due_and_holds_up_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.put()
     for id_ in ("d1", "d2", "d3"):
         world.ready(id_)
@@ -88,8 +91,11 @@ def test_a_destination_that_fails_stays_due_and_holds_up_no_other(world: World) 
             raise ServiceRequestError("storage is down")
 
     world.steps.watch = fail
-    with pytest.raises(ServiceRequestError):
+    with caplog.at_level(logging.ERROR), pytest.raises(ServiceRequestError):
         world.run(SIX)
+    lines = [json.loads(record.getMessage()) for record in caplog.records]
+    (told,) = [line for line in lines if line["event"] == "schedule.startFailed"]
+    assert (told["destination"], told["errorType"]) == ("d2", "ServiceRequestError")
     assert set(world.last_runs()) == {"*", "d1", "d3"}
     world.steps.watch = None
     world.end_all()

@@ -30,16 +30,23 @@ from tests.integration.refusals.steps import (
 from tests.integration.removal_support import Killed, Stops, another_process, kill
 
 
+def finish_dying(
+    engine: Engine, destination: Destination, dying: Engine, stops: Stops, step: int
+) -> tuple[str, bytes, bool]:
+    """An export whose process dies at this step of finishing it; its ID, the message, and whether it got that far."""
+    export_id = engine.start(destination)
+    body = until_finish(engine, export_id)
+    stops.at(step, kill)
+    with suppress(Killed):
+        dying.invoke(FINISH_QUEUE, body)
+    return export_id, body, stops.off()
+
+
 def test_a_finish_that_dies_at_any_step_loses_no_refusal(engine: Engine, destination: Destination) -> None:
     dying = another_process(engine)
     stops = Stops(dying.product.documents)
     for step in range(1, 100):
-        export_id = engine.start(destination)
-        body = until_finish(engine, export_id)
-        stops.at(step, kill)
-        with suppress(Killed):
-            dying.invoke(FINISH_QUEUE, body)
-        died = stops.off()
+        export_id, body, died = finish_dying(engine, destination, dying, stops, step)
         engine.invoke(FINISH_QUEUE, body)
         assert engine.export(export_id).status is Status.COMPLETED_WITH_ERRORS
         assert remembered(engine, destination) == {FAKE: "fakeOrInvalid", FORGOTTEN: "forgotten"}
@@ -56,12 +63,8 @@ def test_nobody_comes_back_who_was_cleared_while_a_finish_lay_dead(engine: Engin
     dying = another_process(engine)
     stops, between = Stops(dying.product.documents), 0
     for step in range(1, 100):
-        export_id = engine.start(destination)
-        body = until_finish(engine, export_id)
-        stops.at(step, kill)
-        with suppress(Killed):
-            dying.invoke(FINISH_QUEUE, body)
-        died, known = stops.off(), remembered(engine, destination)
+        export_id, body, died = finish_dying(engine, destination, dying, stops, step)
+        known = remembered(engine, destination)
         assert clear(engine, destination) == len(known)
         if known and not engine.product.documents.exists(names.books(export_id)):
             between += 1
