@@ -49,12 +49,13 @@ def kept(failures: dict[_Step, Exception], step: _Step) -> Iterator[None]:
 def do_each(steps: Iterable[Callable[[], object]]) -> None:
     """Do the steps one after the other; one that fails does not hold up the others. The first error is raised in the
     end, the others are logged like it. A fault of Azure ends it at once: it would meet the next steps too."""
-    failures: dict[int, Exception] = {}
-    for number, step in enumerate(steps):
-        with kept(failures, number):
-            step()
-        if isinstance(failures.get(number), AzureError):
-            break
+    failures: dict[int | None, Exception] = {}
+    with kept(failures, None):  # to find the steps may fail too
+        for number, step in enumerate(steps):
+            with kept(failures, number):
+                step()
+            if isinstance(failures.get(number), AzureError):
+                break
     errors = list(failures.values())
     for error in errors[1:]:
         log.error("run.failed", errorType=types_of(error), frames=frames_of(error))

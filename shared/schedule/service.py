@@ -181,6 +181,8 @@ class ScheduleService:
                 if at is not None:
                     exports.append(self._start(destination, at))
                     ran.append(destination.id)
+        for destination_id, error in failures.items():
+            log.error("schedule.startFailed", destination=destination_id, errorType=type(error).__name__)
         of_all = timetable.of_schedule(schedule, runs.last_run_at.get(ALL))
         if of_all is not None and of_all.due(now):
             ran.append(ALL)
@@ -188,8 +190,6 @@ class ScheduleService:
         if ran or gone:
             self._move_on(runs, ran, gone, now)
         self._log_change(schedule)
-        for destination_id, error in failures.items():
-            log.error("schedule.startFailed", destination=destination_id, errorType=type(error).__name__)
         if failures:
             raise next(iter(failures.values()))
         return exports

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_a_fault_of_azure_ends_it_and_what_failed_before_is_not_lost(caplog: pyt
     assert [json.loads(record.getMessage())["errorType"] for record in caplog.records] == [
         "ServerBusy (503 ServerBusy)"
     ]
+
+
+def test_steps_that_cannot_be_found_any_more_do_not_hide_what_failed_before(caplog: pytest.LogCaptureFixture) -> None:
+    def listed() -> Iterator[Callable[[], object]]:
+        yield fail
+        raise ServerBusy
+
+    with caplog.at_level(logging.ERROR), pytest.raises(KeyError):
+        do_each(listed())
+    (record,) = caplog.records
+    assert json.loads(record.getMessage())["errorType"] == "ServerBusy (503 ServerBusy)"

@@ -12,9 +12,9 @@ import pytest
 from shared.destinations.model import SignIn, SignInState
 from shared.exports.backoff import MustPause
 from shared.exports.sign_in import SignIns
-from shared.exports.untag_calls import UntagCalls
+from shared.exports.untag_calls import Busy, UntagCalls
 from shared.mailchimp import TagReply, Unavailable
-from shared.mailchimp.access import MailchimpAccess
+from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.storage.leases import HeldLease
 
 BROKEN = Unavailable("Mailchimp is out of order.", reason="serverError", outcome_unknown=True, status=500)
@@ -31,6 +31,7 @@ class Mailchimp:
         self.taken: list[str] = []
         self.calls = 0
         self.hangs = False
+        self.busy_after = 10_000
         self.now = 0.0
 
     def ping(self) -> None:
@@ -50,6 +51,8 @@ class Mailchimp:
 
     @contextmanager
     def lookup(self, *_: object) -> Iterator[Mailchimp]:
+        if self.calls >= self.busy_after:
+            raise LookupsBusy
         yield self
 
 
@@ -121,3 +124,12 @@ def test_a_call_that_hangs_for_everybody_is_given_up_for_a_while_before_the_func
     with pytest.raises(MustPause):
         calls_to(mailchimp).take("audience", 1, EVERYBODY)
     assert mailchimp.now < 25 * 60
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_no_free_connection_is_told_as_that_before_a_call_and_before_a_ping(calls: int) -> None:
+    mailchimp = Mailchimp(lambda _: True)
+    mailchimp.busy_after = calls
+    with pytest.raises(Busy):
+        calls_to(mailchimp).take("audience", 1, EVERYBODY)
+    assert mailchimp.calls == calls
