@@ -225,7 +225,7 @@ class Finisher:
             documents.delete_all(names.all_batches(export.id))
         if not is_there:
             self._tools.signals.removal(export.destination_id)  # it waits for this, or went without knowing of it
-        documents.delete(names.active(export.id))
+        self._tools.store.take_off_list(export.id)
 
 
 def _log_end(export: Export) -> None:

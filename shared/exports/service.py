@@ -172,7 +172,7 @@ class ExportService:
         stored = self._find(export_id)
         if stored.status is Status.SKIPPED:  # else somebody with the same key was faster, and has started it
             self._records.ended(stored)
-            self._store.documents.delete(names.active(export_id))
+            self._store.take_off_list(export_id)
             log.event("export.skipped", export=export_id, destination=destination.id, code=problem.code)
             workflow.tell_completed(stored)
         return self._view(stored)

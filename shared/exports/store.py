@@ -13,7 +13,7 @@ from shared.exports import workflow
 from shared.exports.history import metadata_of
 from shared.exports.model import TRANSITIONS, BatchResult, Export, Plan, Problem, Status, Stop, Tally
 from shared.storage import names
-from shared.storage.documents import AlreadyExists, Documents
+from shared.storage.documents import AlreadyExists, Changed, Documents
 from shared.storage.json_documents import JsonDocument
 
 
@@ -61,7 +61,8 @@ class ExportStore:
 
     def create(self, export: Export) -> bool:
         """Write a new export, after its markers; False when it is there already."""
-        self.documents.write(names.active(export.id), b"")
+        with suppress(Changed):  # somebody holds it who prepares or ends this export already: it is on the list
+            self.documents.write(names.active(export.id), b"")
         self.documents.write(names.export_of(export.destination_id, export.id), b"")
         data = export.to_bytes()
         try:
@@ -73,7 +74,7 @@ class ExportStore:
     def withdraw(self, export: Export) -> None:
         """Take back an export that found its destination's place taken: it never started."""
         self.delete(export.id, export.destination_id)
-        self.documents.delete(names.active(export.id))
+        self.take_off_list(export.id)
 
     def delete(self, export_id: str, destination_id: str) -> None:
         """Delete an export from the history."""
@@ -140,6 +141,12 @@ class ExportStore:
     def fail(self, export_id: str, problem: Problem) -> Export | None:
         """Ask a running export to end as Failed because of ``problem``."""
         return self.request_stop(export_id, Stop(status=Status.FAILED, problem=problem, at=self._clock()))
+
+    def take_off_list(self, export_id: str) -> None:
+        """Take an export off the list of what is going on. While somebody else holds it (messages come twice), it stays
+        for them or for the sweeper to take off."""
+        with suppress(Changed):
+            self.documents.delete(names.active(export_id))
 
     def active(self) -> Iterator[ActiveExport]:
         """Exports that have not ended, or whose start or end was cut off."""

@@ -66,7 +66,7 @@ class Sweeper:
             with trace.going_on(export.traceparent):
                 self._drive(export)
         elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
-            self._documents.delete(names.active(active.id))
+            self._tools.store.take_off_list(active.id)
 
     def _drive(self, export: Export) -> None:
         self._tell_wait(export)

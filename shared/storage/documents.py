@@ -7,7 +7,7 @@ own first try. Callers therefore either do not mind, or compare what they find w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +65,17 @@ class Entry:
     changed_at: datetime
     metadata: Mapping[str, str]
     leased: bool
+
+
+@contextmanager
+def _changed(name: str, *statuses: int) -> Iterator[None]:
+    """Raise Changed where the service answers with one of ``statuses``."""
+    try:
+        yield
+    except HttpResponseError as error:
+        if error.status_code in statuses:
+            raise Changed(name) from error
+        raise
 
 
 class Documents:
@@ -127,10 +138,11 @@ class Documents:
         return str(answer["etag"])
 
     def write(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
-        """Write the blob whatever is there, and return its ETag."""
+        """Write the blob whatever is there, and return its ETag. Raises Changed where somebody leases it."""
         blob = self.container.get_blob_client(name)
         given = dict(metadata) if metadata else None
-        answer = self._made(lambda: blob.upload_blob(data, overwrite=True, metadata=given))
+        with _changed(name, 412):
+            answer = self._made(lambda: blob.upload_blob(data, overwrite=True, metadata=given))
         return str(answer["etag"])
 
     def _made(self, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -177,27 +189,17 @@ class Documents:
     def delete(self, name: str, etag: str | None = None) -> None:
         """Delete the blob, if it is there. Raises Changed where ``etag`` no longer holds, or somebody leases it."""
         blob = self.container.get_blob_client(name)
-        try:
+        with suppress(ResourceNotFoundError), _changed(name, 412):
             if etag is None:
                 blob.delete_blob()
             else:
                 blob.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified)
-        except ResourceNotFoundError:
-            return
-        except HttpResponseError as error:
-            if error.status_code == 412:
-                raise Changed(name) from error
-            raise
 
     def replace_leased(self, name: str, data: bytes, lease: BlobLeaseClient, metadata: Mapping[str, str]) -> None:
         """Write the blob under the lease. Raises Changed where the lease is no longer held, or the blob is gone."""
         blob = self.container.get_blob_client(name)
-        try:
+        with _changed(name, 404, 409, 412):
             blob.upload_blob(data, overwrite=True, lease=lease, metadata=dict(metadata))
-        except HttpResponseError as error:
-            if error.status_code in {404, 409, 412}:
-                raise Changed(name) from error
-            raise
 
     def delete_all(self, prefix: str) -> int:
         """Delete every blob under ``prefix``, 256 a call as the service allows; returns how many there were.

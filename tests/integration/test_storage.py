@@ -108,6 +108,21 @@ def test_only_one_holds_a_lease_and_it_is_free_afterwards(documents: Documents) 
         assert third is not None
 
 
+def test_what_somebody_leases_is_neither_written_over_nor_deleted(documents: Documents) -> None:
+    documents.write("lane", b"1")
+    with Leases(documents.container, time.monotonic, 15).take("lane") as lease:
+        assert lease is not None
+        with pytest.raises(Changed):
+            documents.write("lane", b"2")
+        with pytest.raises(Changed):
+            documents.delete("lane")
+    found = documents.read("lane")
+    assert found is not None
+    assert found.data == b"1"
+    documents.delete("lane")
+    assert not documents.exists("lane")
+
+
 def test_a_lease_that_is_renewed_outlives_its_duration(documents: Documents) -> None:
     documents.ensure_container()
     with Leases(documents.container, time.monotonic, 15).take("lane") as lease:

@@ -94,6 +94,8 @@ class FakeDocuments:
     def write(self, name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
         self._check()
         with self._lock:
+            if name in self.leased:
+                raise Changed(name)
             self.metadata[name] = metadata or {}
             return self._put(name, data)
 
@@ -121,7 +123,7 @@ class FakeDocuments:
         with self._lock:
             if name not in self.blobs:
                 return
-            if etag is not None and self.blobs[name][1] != etag:
+            if name in self.leased or (etag is not None and self.blobs[name][1] != etag):
                 raise Changed(name)
             del self.blobs[name]
 

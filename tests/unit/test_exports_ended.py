@@ -22,6 +22,7 @@ from shared.exports.resume import RESUMABLE_FOR
 from shared.exports.signals import Signals
 from shared.exports.store import ExportStore
 from shared.exports.view import view_of
+from shared.storage import names
 from shared.storage.leases import Leases
 from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
@@ -120,6 +121,21 @@ def test_an_export_whose_clean_up_failed_again_and_again_tells_its_end_once(
         finisher.finish(ExportMessage(export_id="e1"))
         finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
     assert ended(caplog)["problem"] == "audienceNotFound"
+
+
+def test_a_message_that_came_twice_may_hold_the_export_while_it_is_taken_off_the_list(finisher: Finisher) -> None:
+    """The other one finds that it has ended, and cleans up itself; so does the sweeper's, should that one die."""
+    store, documents = finisher._tools.store, cast("FakeDocuments", finisher._tools.store.documents)
+    store.fail("e1", Problem(code="audienceNotFound", message="The audience is gone."))
+    documents.leased = {names.active("e1")}
+    finisher.finish(ExportMessage(export_id="e1"))
+    export = store.find("e1")
+    assert export is not None
+    assert export.status is Status.FAILED
+    assert [active.id for active in store.active()] == ["e1"]
+    documents.leased = set()
+    finisher.finish(ExportMessage(export_id="e1"))
+    assert list(store.active()) == []
 
 
 def test_the_line_holds_no_text_that_somebody_wrote(

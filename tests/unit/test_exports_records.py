@@ -89,6 +89,34 @@ def test_the_same_key_skips_once(exports: ExportsInMemory) -> None:
     assert skip(exports, key="another").id != first.id
 
 
+def test_a_start_whose_export_somebody_prepares_already_under_the_same_key_returns_it(
+    exports: ExportsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = start(exports, "portal-1")
+    exports.documents.leased = {names.active(started.id)}
+    unseen = iter([None])
+    find = exports.store.find
+    monkeypatch.setattr(exports.store, "find", lambda export_id: next(unseen, find(export_id)))
+    assert start(exports, "portal-1").id == started.id
+    assert [active.id for active in exports.store.active()] == [started.id]
+
+
+def test_a_skipped_run_that_the_sweeper_looks_at_meanwhile_is_recorded_all_the_same(
+    exports: ExportsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = exports.store.create
+
+    def create_and_be_seen(export: Export) -> bool:
+        created = create(export)
+        exports.documents.leased = {names.active(export.id)}
+        return created
+
+    monkeypatch.setattr(exports.store, "create", create_and_be_seen)
+    view = skip(exports)
+    assert view.status is Status.SKIPPED
+    assert [active.id for active in exports.store.active()] == [view.id], "the sweeper has it finished"
+
+
 def test_a_run_that_was_skipped_is_not_started_under_the_same_key_nor_the_other_way_round(
     exports: ExportsInMemory,
 ) -> None:
