@@ -23,8 +23,6 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from azure.storage.blob import BlobClient
-
 from shared import log
 from shared.exports.backoff import MustPause
 from shared.exports.lane_rest import LaneRest
@@ -32,6 +30,7 @@ from shared.exports.lane_work import LaneClosed, LaneTools, LaneWork, open_share
 from shared.exports.messages import WakeMessage
 from shared.exports.pace import LanePace, stands_in_for
 from shared.storage import names
+from shared.storage.documents import Changed
 from shared.storage.leases import HeldLease, LeaseLost
 
 _TAKE_OVER_AFTER_S: Final = 11.0
@@ -112,15 +111,13 @@ class Lanes:
                 return _End(_Left.PAUSED)  # the message that ends the pause is on its way
             with LaneWork(tools, pace, account, lane, lease, rest.failures) as work:
                 try:
-                    left, delay_s = self._work(work), 0.0
-                except MustPause as pause:
-                    left, delay_s = _Left.PAUSED, pause.delay_s
-                except LeaseLost:
+                    left, delay_s = self._work(work)
+                    wake_at = tools.now() + timedelta(seconds=delay_s) if delay_s else None
+                    openings = pace.known.openings if wake_at else rest.openings
+                    self._write_rest(name, lease, rest, LaneRest(work.failures, wake_at, openings))
+                except (LeaseLost, Changed):
                     log.warning("lane.leaseLost", account=account, lane=lane)
                     return _End(_Left.TAKEN)
-                wake_at = tools.now() + timedelta(seconds=delay_s) if delay_s else None
-                openings = pace.known.openings if wake_at else rest.openings
-                self._write_rest(blob, lease, rest, LaneRest(work.failures, wake_at, openings))
                 return _End(left, delay_s, wake_at)
 
     def _is_opened(self, lane: int, pace: LanePace) -> bool:
@@ -131,15 +128,18 @@ class Lanes:
             pace.read()
         return lane < pace.known.lanes
 
-    def _work(self, work: LaneWork) -> _Left:
+    def _work(self, work: LaneWork) -> tuple[_Left, float]:
+        """How the lane ended; for a pause, the seconds to the next try. Raises LeaseLost."""
         until = self._tools.monotonic() + self._settings.budget_s
         try:
             while self._tools.monotonic() < until:
                 if not work.go_on():
-                    return _Left.IDLE
+                    return _Left.IDLE, 0
         except LaneClosed:
-            return _Left.CLOSED
-        return _Left.BUDGET_USED
+            return _Left.CLOSED, 0
+        except MustPause as pause:
+            return _Left.PAUSED, pause.delay_s
+        return _Left.BUDGET_USED, 0
 
     def _pace_of(self, account: str) -> LanePace:
         wake_all = partial(self._tools.signals.wake_all, account)
@@ -156,9 +156,10 @@ class Lanes:
             closed=closed,
         )
 
-    def _write_rest(self, blob: BlobClient, lease: HeldLease, was: LaneRest, rest: LaneRest) -> None:
+    def _write_rest(self, name: str, lease: HeldLease, was: LaneRest, rest: LaneRest) -> None:
+        """Raises Changed where the lease was lost meanwhile."""
         if rest != was:
-            blob.set_blob_metadata(rest.to_metadata(), lease=lease.client)
+            self._tools.store.documents.replace_leased(name, b"", lease.client, rest.to_metadata())
 
     def _has_work(self, account: str, lane: int) -> bool:
         return any(True for _ in open_shares(self._tools.store, account, lane, self._settings.max_connections))

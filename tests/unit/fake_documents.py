@@ -24,10 +24,6 @@ class FakeBlob:
     def get_blob_properties(self) -> BlobProperties:
         return BlobProperties(metadata=self.metadata.get(self.name, {}))
 
-    def set_blob_metadata(self, metadata: Mapping[str, str], *, lease: object) -> None:
-        assert lease is not None, "only who holds the blob may write over what it says"
-        self.metadata[self.name] = metadata
-
 
 @dataclass(frozen=True)
 class FakeContainer:
@@ -52,6 +48,7 @@ class FakeDocuments:
         """When every blob was changed, for all it says, but for those in ``changed``."""
         self.changed: dict[str, datetime] = {}
         self.leased: set[str] = set()
+        """What somebody else holds the lease of."""
 
     def as_documents(self) -> Documents:
         return cast("Documents", self)
@@ -109,6 +106,13 @@ class FakeDocuments:
                 raise Changed(name)
             self.metadata[name] = metadata or {}
             return self._put(name, data)
+
+    def replace_leased(self, name: str, data: bytes, lease: object, metadata: Mapping[str, str]) -> None:
+        assert lease is not None, "only who holds the blob may write over what it says"
+        if name in self.leased:
+            raise Changed(name)
+        self.metadata[name] = metadata
+        self._put(name, data)
 
     def update(
         self,

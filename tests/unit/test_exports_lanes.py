@@ -45,6 +45,20 @@ def test_a_wake_up_comes_again_once_only(lanes: LanesInMemory) -> None:
     assert lanes.wake(1, again=True) == []
 
 
+@pytest.mark.parametrize("down", [True, False])
+def test_a_lane_whose_lease_went_to_somebody_else_before_it_wrote_down_its_rest_is_one_that_is_held(
+    lanes: LanesInMemory, down: bool
+) -> None:
+    """A rest that begins, and one that is over."""
+    lanes.open_export(lanes=(1,))
+    lanes.rests(1, failures="3")
+    lanes.mailchimp.faults = {"fine": DOWN} if down else {}
+    lanes.documents.leased = {names.lane(ACCOUNT, 1)}
+    (woken,) = lanes.wake(1)
+    assert (woken.lane, woken.again, woken.ends_wait) == (1, True, None)
+    assert lanes.rest_of(1) == {"failures": "3"}
+
+
 def test_a_wake_up_for_a_lane_that_is_not_allowed_any_more_takes_no_lease(lanes: LanesInMemory) -> None:
     lanes.open_export(lanes=(0, 1, 2))
     taken: list[int] = []
