@@ -163,6 +163,8 @@ class _Run:
         """Go on until all tags are taken away; False where somebody else has it now. Raises _LaterOn."""
         try:
             self._take_all()
+            self._progress.settle()
+            self._tools.removals.note(self._destination.id, self._account)
         except _LaterOn as later:
             self._rest(later.delay_s, later.problem)
             raise
@@ -180,9 +182,7 @@ class _Run:
             return True
         finally:
             self._calls.give_connection_back()
-        self._progress.settle()
         log.event("removal.untagged", destination=self._destination.id, taken=self._progress.taken)
-        self._tools.removals.note(self._destination.id, self._account)
         return True
 
     def _account(self, removal: Removal) -> None:
@@ -219,11 +219,13 @@ class _Run:
 
     @contextmanager
     def _memberships(self, audience: str) -> Iterator[tuple[Memberships, str]]:
-        """Who is tagged in the audience, and the version of the other ledgers that this accounts for."""
+        """Who is tagged in the audience, and the version of the other ledgers that this accounts for. Raises _GivenUp
+        where the ledger was deleted meanwhile."""
         documents, others = self._tools.store.documents, self._neighbours.ledgers(audience)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             mine = Path(folder) / "mine.parquet"
-            documents.download(names.ledger(self._destination.id, audience), mine)
+            if documents.download(names.ledger(self._destination.id, audience), mine) is None:
+                raise _GivenUp
             paths = [(name, Path(folder) / f"{number}.parquet") for number, (name, _) in enumerate(others)]
             found = [path for name, path in paths if documents.download(name, path)]
             members = Memberships(mine, found, Path(folder))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.destinations.errors import DestinationNotFound
+from shared.destinations.model import TagsOnRemoval
 from shared.exports.memberships import Memberships
+from shared.exports.messages import RemovalMessage
+from shared.exports.sign_in import SignIns
+from shared.exports.store import ExportStore
+from shared.exports.untag import Untagger, UntagTools
 from shared.exports.untag_progress import Progress
+from shared.mailchimp.replies import Tag
+from shared.storage import names
+from tests.unit.setup_fakes import ADA, GRACE, Setup
 
 # -- who has a tag from whom alone ---------------------------------------------------------------------------------
 
@@ -107,3 +118,113 @@ def test_what_came_of_a_call_counts_when_the_next_one_is_written_down() -> None:
     progress.settle()
     stored: Mapping[str, Any] = json.loads(progress.to_bytes())
     assert (stored["taken"], stored["left"], stored["reasons"]) == (497, 3, ["Mailchimp refused them"])
+
+
+# -- completed by somebody else meanwhile --------------------------------------------------------------------------
+
+
+class Held:
+    """The lease of a removal."""
+
+    client = "the proof that it is ours"
+
+    def check(self, margin_s: float = 0) -> None:
+        pass
+
+
+class Untagging(Setup):
+    """The removal of a destination with this ledger, and whoever takes its tags away.
+
+    ``before_step`` is called before each look at storage, at the secret store and at Mailchimp. The clock goes on by a
+    second with each look at it, so that everything happens that is due.
+    """
+
+    def __init__(self, ledger: bytes) -> None:
+        super().__init__()
+        self.id = self.ready().destination.id
+        self.documents.write(names.ledger(self.id, "aud1"), ledger)
+        self.removals.remove(self.id, ADA, tags=TagsOnRemoval.REMOVE)
+        self.before_step: Callable[[], None] = lambda: None
+        self.untagged: list[str] = []
+        self.seconds = 0.0
+        tools: dict[str, Any] = {
+            "store": ExportStore(self.documents.as_documents(), self.clock),
+            "destinations": self.store,
+            "removals": self.removals,
+            "leases": self,
+            "signals": self.messages,
+            "sign_ins": SignIns(self.store, self.secrets),
+            "access": self,
+            "now": self.clock,
+            "monotonic": self._monotonic,
+            "sleep": lambda _seconds: None,
+            "random": lambda: 0.5,
+        }
+        self.untagger = Untagger(UntagTools(**tools), budget_s=10_000)
+        for place, steps in ((self.documents, ("read", "list", "create", "replace")), (self.secrets, ("read",))):
+            for step in steps:
+                self._watch(place, step)
+
+    def _watch(self, place: object, step: str) -> None:
+        real = getattr(place, step)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            self.before_step()
+            return real(*arguments, **options)
+
+        setattr(place, step, watched)
+
+    def _monotonic(self) -> float:
+        self.seconds += 1
+        return self.seconds
+
+    @contextmanager
+    def take(self, name: str) -> Iterator[Held | None]:
+        self.documents.blobs.setdefault(name, (b"", "new"))
+        yield Held()
+
+    @contextmanager
+    def lookup(self, _account_id: str | None, _api_root: str, _token: str) -> Iterator[Untagging]:
+        """The client is the test itself."""
+        yield self
+
+    def tags(self, _audience: str) -> list[Tag]:
+        self.before_step()
+        return [Tag(id=1, name="Gold", member_count=None)]
+
+    def untag_members(self, _audience: str, _tag: int, addresses: Sequence[str]) -> None:
+        self.before_step()
+        self.untagged += addresses
+
+    def close(self) -> None:
+        pass
+
+    def keep(self) -> None:
+        """What another process does when somebody chooses to keep the tags: nothing is waited for any more."""
+        self.before_step = lambda: None
+        self.documents.leased = {names.removal(self.id)}
+        with suppress(DestinationNotFound):
+            self.removals.remove(self.id, GRACE, tags=TagsOnRemoval.KEEP)
+        self.documents.leased = set()
+
+
+def test_tags_that_are_to_be_kept_after_all_may_be_so_at_any_moment(tmp_path: Path) -> None:
+    people = ["ann@mail.example", "bob@mail.example"]
+    ledger = write_ledger(tmp_path / "ledger.parquet", [(person, ["Gold"]) for person in people])
+    for moment in itertools.count():
+        product = Untagging(ledger.read_bytes())
+        left = itertools.count(moment, -1)
+
+        def step(product: Untagging = product, left: Iterator[int] = left) -> None:
+            if next(left) == 0:
+                product.keep()
+
+        product.before_step = step
+        product.untagger.go_on(RemovalMessage(destination_id=product.id))
+        assert product.store.find(product.id) is None
+        if next(left) >= 0:
+            assert moment > 50, "there are so many steps at least"
+            assert product.untagged == people
+            return
+        [end] = [record for record in product.audit_records() if record.action == "destination.removed"]
+        assert end.detail is not None
