@@ -17,6 +17,7 @@ from shared import log
 from shared.destinations.store import DestinationStore
 from shared.secrets.store import SecretStore, SecretStoreError
 from shared.storage import names
+from shared.storage.documents import Changed
 from shared.storage.json_documents import JsonDocument
 
 _UNDER_WAY: Final = timedelta(hours=1)
@@ -80,5 +81,6 @@ class LooseSecrets:
             if destination is None or destination.destination.sign_in.secret_name != name:
                 self._secrets.delete(name)
                 deleted += 1
-            self._documents.delete(entry.name, found.etag)
+            with suppress(Changed):  # a sign-in has noted it anew: the next round looks again
+                self._documents.delete(entry.name, found.etag)
         return deleted

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
+from shared.destinations.store import StoredDestination
 from shared.mailchimp import Unavailable
-from shared.storage.names import LOOSE_SECRETS_PREFIX
+from shared.storage.names import LOOSE_SECRETS_PREFIX, loose_secret
 from tests.unit.authorization_fakes import DOWN, Parts
 
 
@@ -126,6 +127,27 @@ def test_a_secret_in_use_is_never_deleted_whatever_the_note_says(parts: Parts) -
     a_day_later(parts)
     assert_nothing_left_over(parts)
     assert used in parts.secrets.values
+
+
+def test_a_note_that_a_sign_in_writes_anew_while_the_timer_is_at_it_stays(parts: Parts) -> None:
+    """The old note was left by a sign-in that was cut off; the new one is of the sign-in that replaces it."""
+    used = parts.come_back(parts.begun()).sign_in.secret_name
+    assert used is not None
+    loose = parts.connections.loose_secrets
+    loose.note("d1", used)
+    loose.write("d1", "mc-d1-unused", "token")
+    parts.clock.pass_(days=1)
+    find = parts.store.find
+
+    def note_first(destination_id: str) -> StoredDestination | None:
+        loose.note("d1", used)
+        return find(destination_id)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts.store, "find", note_first)
+        loose.delete_left_over()
+    assert notes(parts) == [loose_secret(used)]
+    assert set(parts.secrets.values) == {used}
 
 
 def test_the_note_of_a_destination_that_was_removed_goes_with_its_secret(parts: Parts) -> None:
