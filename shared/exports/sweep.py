@@ -33,6 +33,10 @@ if TYPE_CHECKING:  # it brings DuckDB along, which the sweep of every minute doe
 _GRACE: Final = timedelta(seconds=60)
 """How long a message that was sent may take to arrive before it counts as lost."""
 
+_START_TAKES: Final = timedelta(minutes=15)
+"""Longer than a start waits for storage that hardly answers (shared/storage/clients.py): one that is taken off the list
+before its export is written would never be prepared."""
+
 
 @dataclass(frozen=True, slots=True)
 class SweepTools:
@@ -65,7 +69,7 @@ class Sweeper:
         if export is not None:
             with trace.going_on(export.traceparent):
                 self._drive(export)
-        elif self._tools.now() - active.since > _GRACE:  # its start was cut off before it was written
+        elif self._tools.now() - active.since > _START_TAKES:  # its start was cut off before it was written
             self._tools.store.take_off_list(active.id)
 
     def _drive(self, export: Export) -> None:

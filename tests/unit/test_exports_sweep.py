@@ -3,6 +3,7 @@ could ask for that; and one that cannot be read does not hold up the others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast
 from unittest.mock import patch
@@ -83,6 +84,33 @@ def test_an_export_that_cannot_be_read_does_not_hold_up_the_others() -> None:
     with pytest.raises(ValueError, match="Export"):
         product.sweeper.sweep()
     assert product.signals.sent == [("prepare", queued)]
+
+
+def test_a_start_that_takes_minutes_because_storage_is_slow_stays_on_the_list() -> None:
+    """Off the list nobody would prepare or cancel it, and it would keep the destination's place for ever."""
+    product = Sweeping(withdrawn=False)
+    create = product.documents.create
+
+    def create_slowly(name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        if name.startswith(names.EXPORTS_PREFIX):
+            for marker in product.documents.names(names.ACTIVE_PREFIX):
+                product.documents.changed[marker] = product.now
+            product.now += timedelta(minutes=8)
+            product.sweeper.sweep()
+        return create(name, data, metadata)
+
+    with patch.object(product.documents, "create", create_slowly):
+        view = product.service.start(ready_destination(), trigger="onDemand", requested_by=ADA)
+    assert [active.id for active in product.store.active()] == [view.id]
+
+
+def test_a_start_that_was_cut_off_is_taken_off_the_list_in_the_end() -> None:
+    product = Sweeping(withdrawn=False)
+    product.documents.write(names.active("e1"), b"")
+    product.documents.changed[names.active("e1")] = NOW
+    product.now += timedelta(minutes=16)
+    product.sweeper.sweep()
+    assert list(product.store.active()) == []
 
 
 def test_the_timer_gives_up_at_once_while_storage_does_not_answer() -> None:
