@@ -98,13 +98,16 @@ class Documents:
 
     def download(self, name: str, path: Path) -> Version | None:
         """Write the blob to the file ``path``; None where there is no blob."""
-        try:
-            stream = self.container.download_blob(name)
-        except ResourceNotFoundError:
-            return None
-        with path.open("wb") as file:
-            stream.readinto(file)
-        return Version(str(stream.properties.etag), dict(stream.properties.metadata or {}))
+        while True:
+            try:
+                stream = self.container.download_blob(name)
+                with path.open("wb") as file:
+                    stream.readinto(file)
+            except ResourceNotFoundError:
+                return None
+            except ResourceModifiedError:  # a large one, which somebody wrote over between two of its pieces
+                continue
+            return Version(str(stream.properties.etag), dict(stream.properties.metadata or {}))
 
     def upload(self, name: str, path: Path) -> None:
         """Write the file ``path`` to the blob, whatever is there."""
