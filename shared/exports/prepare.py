@@ -149,6 +149,10 @@ class Preparer:
             return partial(self._tools.signals.finish, plan.export_id)
         forget_other_data(store, export)
         store.documents.write(names.open_export(plan.account_id, plan.export_id), b"")
+        export = store.find(plan.export_id)
+        if export is None or export.ended:  # before the mark was there, which nobody would take away now
+            store.documents.delete(names.open_export(plan.account_id, plan.export_id))
+            return partial(self._tools.signals.finish, plan.export_id)
         pace = self._tools.paces.get(plan.account_id)
         connections = connections_of(plan.lanes, pace, self._max_connections)
         return partial(self._tools.signals.wake_all, plan.account_id, connections)

@@ -3,7 +3,9 @@ more, because nobody would close it again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
@@ -54,6 +56,22 @@ def test_an_export_whose_end_came_first_is_not_opened(status: Status) -> None:
     product = ExportsInMemory()
     export_id = product.add(status=status)
     assert prepare(product, export_id) == ["finish"]
+    assert names.open_export("account", export_id) not in product.documents.blobs
+
+
+def test_what_was_opened_after_the_end_is_closed_again() -> None:
+    """It would keep removals waiting that share the audience."""
+    product = ExportsInMemory()
+    export_id = product.add(status=Status.SENDING)
+    write = product.documents.write
+
+    def write_late(name: str, data: bytes, metadata: Mapping[str, str] | None = None) -> str:
+        product.store.move(export_id, Status.FINISHING)
+        product.store.move(export_id, Status.SUCCESSFUL)
+        return write(name, data, metadata)
+
+    with patch.object(product.documents, "write", write_late):
+        assert prepare(product, export_id) == ["finish"]
     assert names.open_export("account", export_id) not in product.documents.blobs
 
 
