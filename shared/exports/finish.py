@@ -82,7 +82,7 @@ class Finisher:
             plan = store.plan(export_id)
             if export is None or (plan is None and export.stop is None and not export.ended):
                 return
-            if plan is not None and self._open_lanes(export, plan):
+            if plan is not None and not export.ended and self._open_lanes(export, plan):
                 return
             if not export.ended:
                 try:

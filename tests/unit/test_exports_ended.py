@@ -26,6 +26,7 @@ from shared.storage import names
 from shared.storage.leases import Leases
 from tests.unit.exports_in_memory import NoSignals
 from tests.unit.fake_documents import FakeDocuments
+from tests.unit.plans import a_plan
 
 START = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 END = START + timedelta(minutes=2)
@@ -136,6 +137,22 @@ def test_a_message_that_came_twice_may_hold_the_export_while_it_is_taken_off_the
     documents.leased = set()
     finisher.finish(ExportMessage(export_id="e1"))
     assert list(store.active()) == []
+
+
+def test_an_export_that_was_given_up_is_taken_off_the_list_whatever_lanes_had_still_to_send(
+    finisher: Finisher,
+) -> None:
+    """Nobody tells these lanes of it any more, so nobody waits for them. Whoever gave it up was cut off, or somebody
+    prepared the export meanwhile."""
+    store, documents = finisher._tools.store, cast("FakeDocuments", finisher._tools.store.documents)
+    store.publish(a_plan("e1", lanes=(0, 1), members=600, batches=2))
+    documents.leased = {names.active("e1")}
+    finisher.give_up("e1", Problem(code="internalError", message="Closing the books failed."))
+    documents.leased = set()
+    documents.write(names.pack("e1", "1", 0, 0), b"profiles")
+    finisher.finish(ExportMessage(export_id="e1"))
+    assert list(store.active()) == []
+    assert list(documents.list(names.all_batches("e1"))) == []
 
 
 def test_the_line_holds_no_text_that_somebody_wrote(
