@@ -11,11 +11,13 @@ import json
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueMessage, QueueServiceClient
@@ -36,15 +38,21 @@ from shared.exports.messages import ExportMessage, RemovalMessage, WakeMessage, 
 from shared.exports.model import Export
 from shared.exports.pace import Pace
 from shared.exports.view import ExportView
+from shared.mailchimp import MailchimpClient, SubscribeReply
 from shared.people import SCHEDULE, Person
 from shared.settings import read_settings
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE, QUEUES, REMOVALS_QUEUE
+from tests.support import wait_for
 
 AUDIENCE = "a1b2c3d4e5"
 KEY = "sandbox-key-us1"
 ACCOUNT = "sandbox-account"
 TESTER = Person(id="tester", name="test")
+LONG_LEASE = {"LANE_LEASE_SECONDS": "60"}
+"""Nobody is killed here who would have to lose a lease, and a machine that stands still for a while loses none."""
+PATIENCE_S = 150.0
+"""How long an export may take on a machine that is busy with other things; short of what ends a test."""
 SUBSCRIBE = {"method": "POST", "pathPattern": r"/lists/[a-z0-9]+$"}
 """The call that sends members, for a fault of the sandbox to match."""
 
@@ -120,12 +128,12 @@ class Engine:
         view = self.product.exports.start(destination, trigger="onDemand", requested_by=TESTER, idempotency_key=key)
         return view.id
 
-    def run(self, destination: Destination, seconds: float = 60, key: str | None = None) -> ExportView:
+    def run(self, destination: Destination, seconds: float = PATIENCE_S, key: str | None = None) -> ExportView:
         """Start an export and work until it has ended."""
         return self.work_until_ended(self.start(destination, key), seconds)
 
     def work_until_ended(
-        self, export_id: str, seconds: float = 60, also: Callable[[], None] | None = None
+        self, export_id: str, seconds: float = PATIENCE_S, also: Callable[[], None] | None = None
     ) -> ExportView:
         """Handle messages, several at a time as the host does, until the export has ended. ``also`` runs each round."""
         deadline = time.monotonic() + seconds
@@ -234,6 +242,47 @@ class HurriedSleep:
         time.sleep(seconds / 50)
 
 
+class Gate:
+    """Calls that send members wait at it, but for the first ``free`` ones, until it is opened."""
+
+    def __init__(self, free: int) -> None:
+        self._lock = threading.Lock()
+        self._opened = threading.Event()
+        self._free = free
+        self._waiting = 0
+
+    def wait_until_at_it(self, calls: int) -> None:
+        """Until so many calls wait: no other one is under way then if there are no more connections."""
+        wait_for(lambda: self._waiting >= calls, f"{calls} calls at the gate", PATIENCE_S)
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def pass_(self) -> None:
+        """A call wants to be made."""
+        with self._lock:
+            self._free -= 1
+            is_free = self._free >= 0
+            self._waiting += not is_free
+        assert is_free or self._opened.wait(PATIENCE_S)
+
+
+@contextmanager
+def gate(free: int = 0) -> Iterator[Gate]:
+    """Inside the block, calls that send members go through a gate: so a test knows how far an export has come."""
+    between, subscribe = Gate(free), MailchimpClient.subscribe
+
+    def held(client: MailchimpClient, audience_id: str, body: bytes) -> SubscribeReply:
+        between.pass_()
+        return subscribe(client, audience_id, body)
+
+    with patch.object(MailchimpClient, "subscribe", held):
+        try:
+            yield between
+        finally:
+            between.open()
+
+
 class MovedClock:
     """The time of day, as much later as a test wants it to be."""
 
@@ -262,7 +311,7 @@ def build_engine_at(clock: MovedClock, connection_string: str, sandbox: SandboxC
         "MAILCHIMP_API_URL": sandbox.address,
         "MAILCHIMP_LOGIN_URL": sandbox.address,
         "LOCAL_SECRET_KEY": "a key for tests only, not a secret",
-        "LANE_LEASE_SECONDS": "15",
+        **LONG_LEASE,
         **settings,
     }
     surroundings = Surroundings(now=clock, sleep=HurriedSleep(), random=lambda: 0.5)

@@ -22,7 +22,7 @@ from shared.people import Person
 from shared.settings import read_settings
 from tests import adapter
 from tests.adapter import Adapter
-from tests.integration.engine import Engine
+from tests.integration.engine import LONG_LEASE, Engine
 
 ADA = Person(id="aaaaaaaa-0000-0000-0000-000000000001", name="ada@contoso.example")
 EVE = Person(id="eeeeeeee-0000-0000-0000-000000000002", name="eve@contoso.example")
@@ -174,7 +174,7 @@ def open_desk(connection_string: str, sandbox: SandboxControl, **settings: str) 
         "MAILCHIMP_CLIENT_ID": CLIENT_ID,
         "MAILCHIMP_CLIENT_SECRET": CLIENT_SECRET,
         "LOCAL_SECRET_KEY": "a key for tests only, not a secret",
-        "LANE_LEASE_SECONDS": "15",
+        **LONG_LEASE,
         "PORTAL_ORIGINS": PORTAL,
         "WEBSITE_AUTH_ENABLED": "True",
         **settings,

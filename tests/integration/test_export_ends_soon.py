@@ -9,8 +9,7 @@ import pytest
 
 from dev.sandbox.control import SandboxControl
 from shared.exports.model import Status
-from tests.integration.engine import KEY, Engine, people
-from tests.support import wait_for
+from tests.integration.engine import KEY, PATIENCE_S, Engine, gate, people
 
 LANES = 8
 LISTS = {"pathPattern": r"/lists/"}
@@ -40,14 +39,15 @@ def close_the_account(sandbox: SandboxControl) -> None:
 def test_no_connection_makes_more_than_one_call_after_it_happened(
     engine: Engine, happens: Callable[[SandboxControl], None], status: int, code: str
 ) -> None:
-    engine.sandbox.change_settings(latencyBaseMs=300)
     engine.write_segment("Readers", people(30_000))
     export_id = engine.start(engine.destination(["Readers"]))
-    worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
-    worker.start()
-    wait_for(lambda: engine.product.store.progress(export_id).batches >= LANES, "a batch of each connection")
-    happens(engine.sandbox)
-    worker.join(60)
+    with gate(free=LANES) as between:
+        worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
+        worker.start()
+        between.wait_until_at_it(LANES)
+        happens(engine.sandbox)
+        between.open()
+        worker.join(PATIENCE_S)
     view = engine.product.exports.get(export_id)
     assert view.status is Status.FAILED
     assert view.problem is not None

@@ -16,7 +16,7 @@ from shared.exports.model import Status
 from shared.exports.view import ExportView
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import SUBSCRIBE, TESTER, Engine, people
+from tests.integration.engine import PATIENCE_S, SUBSCRIBE, TESTER, Engine, gate, people
 from tests.support import wait_for
 
 
@@ -114,7 +114,7 @@ def test_an_outage_delays_the_export_and_shows_it_as_waiting(engine: Engine, fau
     assert waiting.problem is not None
     assert waiting.problem.code == "mailchimpUnavailable"
     engine.sandbox.clear_faults()
-    worker.join(60)
+    worker.join(PATIENCE_S)
     view = engine.product.exports.get(export_id)
     assert view.status is Status.SUCCESSFUL
     assert view.problem is None
@@ -241,17 +241,19 @@ def test_an_export_goes_on_with_a_sign_in_that_was_renewed_meanwhile(engine: Eng
 
 
 def test_a_canceled_export_sends_nothing_more_and_its_books_say_what_is_missing(engine: Engine) -> None:
-    engine.sandbox.change_settings(latencyBaseMs=300)
+    engine.sandbox.change_settings(latencyBaseMs=600)  # longer than a lane goes without looking for a stop
     engine.write_segment("Readers", people(12_000))
     export_id = engine.start(engine.destination(["Readers"]))
-    worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
-    worker.start()
-    wait_for(lambda: engine.product.store.progress(export_id).batches > 0, "the first batch")
-    engine.product.exports.cancel(export_id, TESTER)
-    worker.join(60)
+    with gate(free=8) as between:
+        worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
+        worker.start()
+        between.wait_until_at_it(8)
+        engine.product.exports.cancel(export_id, TESTER)
+        between.open()
+        worker.join(PATIENCE_S)
     view = engine.product.exports.get(export_id)
     assert view.status is Status.CANCELED
-    assert view.books.not_sent > 0
+    assert 0 < view.books.sent <= 8_000, "what had begun was sent: a second batch of each of the eight connections"
     assert view.books.sent + view.books.not_sent == 12_000
     assert len(engine.members()) == view.books.created
     assert view.books.imbalances() == []

@@ -16,7 +16,7 @@ from shared.exports.model import Status
 from shared.secrets.store import SecretNotFound
 from shared.storage import names
 from shared.storage.names import FINISH_QUEUE, LANES_QUEUE, PREPARE_QUEUE
-from tests.integration.engine import ACCOUNT, AUDIENCE, Engine, people
+from tests.integration.engine import ACCOUNT, AUDIENCE, PATIENCE_S, Engine, gate, people
 from tests.integration.removal_support import (
     Stops,
     another_process,
@@ -31,7 +31,6 @@ from tests.integration.removal_support import (
     remove,
     work_off,
 )
-from tests.support import wait_for
 
 # -- what there is to do is done at once ---------------------------------------------------------------------------
 
@@ -144,13 +143,15 @@ def test_while_it_sends_over_several_connections(engine: Engine) -> None:
     engine.write_segment("Readers", people(20_000))
     before = everything(engine.connection_string)
     export_id = engine.start(destination(engine))
-    worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
-    worker.start()
-    wait_for(lambda: engine.product.store.progress(export_id).batches > 4, "the first batches")
-    stored = remove(engine)
-    answered_at = time.time()
+    with gate(free=8) as between:
+        worker = threading.Thread(target=engine.work_until_ended, args=(export_id,))
+        worker.start()
+        between.wait_until_at_it(8)
+        stored = remove(engine)
+        answered_at = time.time()
+        between.open()
+        worker.join(PATIENCE_S)
     assert stored is not None
-    worker.join(60)
     assert engine.export(export_id).status is Status.CANCELED
     later = [call for call in engine.sandbox.calls("batchSubscribe") if call["start"] > answered_at]
     assert len(later) <= 8, "at most one batch for each connection"
