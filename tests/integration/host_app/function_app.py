@@ -8,10 +8,11 @@ import time
 import typing
 
 import azure.functions as func
-from azure.storage.queue import QueueClient
+from azure.storage.queue import QueueClient, QueueServiceClient
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 STORAGE = "AzureWebJobsStorage"
+_queues = QueueServiceClient.from_connection_string(os.environ[STORAGE])
 _notes = QueueClient.from_connection_string(os.environ[STORAGE], "notes")
 
 
@@ -76,12 +77,14 @@ def slow(req: func.HttpRequest) -> str:
 
 @app.queue_trigger(arg_name="message", queue_name="%WORK_QUEUE%", connection=STORAGE)
 def work(message: func.QueueMessage) -> None:
-    """Does as the message says: takes its time, fails, or neither."""
+    """Does as the message says: takes its time, waits until there is a queue of some name, fails, or none of that."""
     job = message.get_json()
     logging.info("job %s", job["id"])
     note(function="work", step="started", id=job["id"], deliveries=message.dequeue_count)
     if message.dequeue_count == 1:
         time.sleep(job.get("seconds", 0))
+    while "until" in job and not list(_queues.list_queues(name_starts_with=job["until"])):
+        time.sleep(0.1)
     if job.get("fail"):
         raise RuntimeError("failed on purpose")
     note(function="work", step="finished", id=job["id"], thread=threading.current_thread().name)
