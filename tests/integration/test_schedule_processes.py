@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -20,7 +21,14 @@ from shared.storage.documents import Documents
 from tests.integration.hosts_support import COLUMNS, rows, set_up, start_hosts
 from tests.support import StorageAccount, wait_for
 
-DAILY = {"isActive": True, "timeZone": "Turkey Standard Time", "times": ["06:00"]}
+
+def far_from_now(time_zone: str) -> str:
+    """A time of the day that does not come while a test runs: an hour that begins in eleven to twelve hours."""
+    return f"{datetime.now(UTC).astimezone(ZoneInfo(time_zone)) + timedelta(hours=12):%H}:00"
+
+
+DAILY = {"isActive": True, "timeZone": "Turkey Standard Time", "times": [far_from_now("Europe/Istanbul")]}
+OWN = {"mode": "ownSchedule", "rule": {"times": [far_from_now("UTC")], "timeZone": "UTC"}}
 
 
 @pytest.fixture
@@ -80,15 +88,15 @@ def fire_and_wait(stack: Stack, *hosts: int) -> None:
 
 
 def wait_for_runs(stack: Stack, host: int, count: int) -> None:
-    wait_for(lambda: runs_of_timer(stack, host) >= count, "the timer", 60)
+    wait_for(lambda: runs_of_timer(stack, host) >= count, "the timer", 120)
 
 
 def runs_of_timer(stack: Stack, host: int) -> int:
-    """How often the host has run the timer to its end, by its log."""
+    """How often the host has run the timer to its end because it was asked to, by its log. It also runs by itself."""
     lines = (stack.log_folder / f"{stack.name}-host-{host + 1}.log").read_text().splitlines()
     ends = [line for line in lines if '"event": "function.' in line and '"function": "schedule"' in line]
     assert not [line for line in ends if "function.failed" in line]
-    return len(ends)
+    return len([line for line in ends if '"reason": "by hand"' in line])
 
 
 def scheduled(stack: Stack, host: int = 0) -> list[Mapping[str, Any]]:
@@ -98,9 +106,7 @@ def scheduled(stack: Stack, host: int = 0) -> list[Mapping[str, Any]]:
 
 def test_the_timers_of_two_hosts_start_each_due_export_once(stack: Stack, documents: Documents) -> None:
     newsletter = ready(stack, "Readers", "Newsletter")
-    shop = ready(
-        stack, "Buyers", "Shop", schedule={"mode": "ownSchedule", "rule": {"times": ["07:00"], "timeZone": "UTC"}}
-    )
+    shop = ready(stack, "Buyers", "Shop", schedule=OWN)
     not_ready = create(stack, "Not ready")
     create(stack, "Off", schedule={"mode": "off"})
     create(stack, "Disabled", enabled=False)
@@ -108,7 +114,7 @@ def test_the_timers_of_two_hosts_start_each_due_export_once(stack: Stack, docume
     let_it_be_set_for_days(documents)
 
     fire_and_wait(stack, 0, 1, 0, 1, 0, 1)
-    wait_for(lambda: all(export["ended"] for export in scheduled(stack)), "the ends of the exports", 90)
+    wait_for(lambda: sum(export["ended"] for export in scheduled(stack)) >= 3, "the ends of the exports", 120)
     found = scheduled(stack)
     assert Counter(export["destinationId"] for export in found) == {newsletter: 1, shop: 1, not_ready: 1}
     by_destination = {export["destinationId"]: export for export in found}
@@ -130,11 +136,10 @@ def test_a_host_that_is_killed_while_it_starts_exports_loses_none_and_doubles_no
     stack: Stack, documents: Documents
 ) -> None:
     model = json.loads(stack.state(names.destination(ready(stack, "Readers", "Newsletter"))))
-    ids = [model["id"], *(f"copy-{number:02}" for number in range(19))]
-    for id_ in ids[1:]:
-        copy = {**model, "id": id_, "displayName": id_, "segments": []}  # not ready: recorded as skipped
-        if int(id_[-2:]) % 2:
-            copy = {**copy, "segments": model["segments"]}
+    copies = {f"copy-{number:02}": number % 6 == 0 for number in range(60)}  # so many that there is a middle to kill in
+    ids = [model["id"], *copies]
+    for id_, is_ready in copies.items():  # those that are not ready are recorded as skipped
+        copy = {**model, "id": id_, "displayName": id_, "segments": model["segments"] if is_ready else []}
         documents.create(names.destination(id_), json.dumps(copy).encode())
     stack.ask("PUT", "/api/schedule", json=DAILY)
     let_it_be_set_for_days(documents)
@@ -153,4 +158,4 @@ def test_a_host_that_is_killed_while_it_starts_exports_loses_none_and_doubles_no
     found = scheduled(stack, host=1)
     assert Counter(export["destinationId"] for export in found) == dict.fromkeys(ids, 1)
     skipped = {export["destinationId"] for export in found if export["problem"]}
-    assert {id_ for id_ in ids[1:] if not int(id_[-2:]) % 2} <= skipped
+    assert {id_ for id_, is_ready in copies.items() if not is_ready} <= skipped
