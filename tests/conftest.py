@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,8 +20,11 @@ _ACCOUNTS = 500
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
-    """The storage emulator: one process for the whole run, in memory, with many accounts."""
-    with start_azurite(_ACCOUNTS) as running:
+    """The storage emulator: one process for the whole run, in memory, with many accounts.
+
+    Logs are named after accounts, so those of processes that run tests at the same time have different ones."""
+    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    with start_azurite([f"devstoreaccount{process}n{number}" for number in range(_ACCOUNTS)]) as running:
         yield running
 
 

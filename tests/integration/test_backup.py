@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.storage.blob import BlobServiceClient
 
-from dev.azurite import Azurite, account_names
+from dev.azurite import Azurite
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import Stack
 from shared.storage.names import AUDIT_CONTAINER, STATE_CONTAINER
@@ -61,7 +61,7 @@ def export(stack: Stack, path: str) -> dict[str, Any]:
 
 
 def test_a_restored_state_goes_on_once_somebody_signs_in_again(azurite: Azurite) -> None:
-    first, second = (azurite.connection_string(name) for name in account_names(len(azurite.accounts))[-2:])
+    first, second = map(azurite.connection_string, azurite.accounts[-2:])
     with Stack(storage=first, name="backup-old", grace_seconds=1) as old:
         old.upload_segments({"Readers": NEW_PEOPLE}, columns=COLUMNS)
         path = set_up(old)
