@@ -190,13 +190,27 @@ class Stack:
         started = start_sandbox(*self._sandbox_arguments, port=self._sandbox_port)
         self.sandbox = self._exit.enter_context(started)
         self._tell(f"Mailchimp sandbox        {self.sandbox.address}")
+        port = self._choose_address()
+        self._create_storage()
+        for number in range(self._host_count):
+            host = self.start_host() if number else self._start_first_host(port)
+            self._tell(f"local Functions host     {host.address}  ({len(host.functions)} functions)")
+
+    def _choose_address(self) -> int:
+        """The port of the first host, which all settings know before it is started."""
         port = self._host_port or _free_port()
         self.env = self._environment(f"http://{_LOOPBACK}:{port}")
         self.sandbox.set_redirect_uris(f"{self.env['PUBLIC_URL']}/api/oauth/callback")
-        self._create_storage()
-        for number in range(self._host_count):
-            host = self.start_host(port if number == 0 else 0)
-            self._tell(f"local Functions host     {host.address}  ({len(host.functions)} functions)")
+        return port
+
+    def _start_first_host(self, port: int) -> HostProcess:
+        """At another address if somebody took the port that was free when it was chosen."""
+        try:
+            return self.start_host(port)
+        except HostStartError as error:
+            if self._host_port or f"Port {port} cannot be used" not in str(error):
+                raise
+        return self._start_first_host(self._choose_address())
 
     def _start_azurite(self) -> str:
         azurite = self._exit.enter_context(start_azurite(1, blob_port=self._blob_port, queue_port=self._queue_port))
