@@ -14,6 +14,8 @@ from dev.stack import Stack
 from tests.support import StorageAccount
 
 COLUMNS = ("CustomerId", "EMail", "FirstName", "LastName")
+SLOW_MS, QUICK_MS = 2500, 100
+"""How long Mailchimp takes for a call: until a test has done what it wants to do in the middle, and afterwards."""
 
 
 @contextmanager
@@ -49,6 +51,10 @@ def start(stack: Stack, path: str) -> str:
     return export_id
 
 
+def pace_of_mailchimp(stack: Stack, milliseconds: int) -> None:
+    stack.sandbox.change_settings(latencyBaseMs=milliseconds)
+
+
 def sweep(stack: Stack) -> None:
     """Fire the sweeper's timer on every host that lives, as the platform's admin endpoint allows."""
     for host in stack.hosts:
@@ -56,7 +62,7 @@ def sweep(stack: Stack) -> None:
             requests.post(f"{host.address}/admin/functions/sweep", json={"input": ""}, timeout=30)
 
 
-def wait_until_ended(stack: Stack, export_id: str, host: int = 0, seconds: float = 120) -> dict[str, Any]:
+def wait_until_ended(stack: Stack, export_id: str, host: int = 0, seconds: float = 180) -> dict[str, Any]:
     """Let the sweeper look every other second, which it does every minute otherwise."""
     deadline = time.monotonic() + seconds
     while True:

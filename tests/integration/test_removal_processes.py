@@ -12,7 +12,10 @@ from dev.sandbox.control import API_KEY
 from dev.stack import Stack
 from tests.integration.hosts_support import (
     COLUMNS,
+    QUICK_MS,
+    SLOW_MS,
     addresses,
+    pace_of_mailchimp,
     rows,
     set_up,
     start,
@@ -51,8 +54,8 @@ def test_removing_while_sending_leaves_history_and_audit_and_nothing_else(stack:
     assert wait_until_ended(stack, start(stack, other))["status"] == "Successful"
     before = everything(stack.storage)
 
-    stack.sandbox.change_settings(latencyBaseMs=1000)
     path = set_up(stack, "Readers")
+    pace_of_mailchimp(stack, SLOW_MS)
     export_id = start(stack, path)
     wait_for(lambda: stack.sandbox.audience()["contacts"] >= 8_000, "the first batches", 60)
     answer = stack.api("DELETE", path, host=1)
@@ -65,7 +68,8 @@ def test_removing_while_sending_leaves_history_and_audit_and_nothing_else(stack:
     refused = stack.api("POST", f"{path}/exports")
     assert refused.status_code in {404, 409}
 
-    wait_for(lambda: is_gone(stack, path, host=1), "the end of the removal", 60)
+    wait_for(lambda: is_gone(stack, path, host=1), "the end of the removal", 120)
+    pace_of_mailchimp(stack, QUICK_MS)
     export = stack.ask("GET", f"/api/exports/{export_id}")
     assert export["status"] == "Canceled"
     assert export["books"]["notSent"] > 0
@@ -84,14 +88,15 @@ def test_removing_while_sending_leaves_history_and_audit_and_nothing_else(stack:
 
 def test_removing_right_after_a_host_was_killed_while_it_was_sending(stack: Stack) -> None:
     stack.upload_segments({"Readers": rows(20_000)}, columns=COLUMNS)
-    stack.sandbox.change_settings(latencyBaseMs=700)
     before = everything(stack.storage)
     path = set_up(stack, "Readers")
+    pace_of_mailchimp(stack, SLOW_MS)
     export_id = start(stack, path)
     wait_for(lambda: stack.sandbox.audience()["contacts"] >= 2_000, "the first batches", 60)
     stack.hosts[0].kill()
     answer = stack.api("DELETE", path, host=1)
     assert answer.status_code == 202
+    pace_of_mailchimp(stack, QUICK_MS)
     deadline = time.monotonic() + 150
     while not is_gone(stack, path, host=1):
         assert time.monotonic() < deadline, stack.api("GET", path, host=1).text
@@ -108,13 +113,14 @@ def test_tags_are_taken_away_although_hosts_are_killed_meanwhile(stack: Stack) -
     path = set_up(stack, "Readers")
     assert wait_until_ended(stack, start(stack, path))["status"] == "Successful"
     assert len(tagged(stack, "Readers")) == 20_000
-    stack.sandbox.change_settings(latencyBaseMs=300)
+    pace_of_mailchimp(stack, 500)  # twenty seconds for all
     answer = stack.api("DELETE", f"{path}?tags=remove")
     assert (answer.status_code, answer.json()["removal"]["tags"]) == (202, "remove")
     wait_for(lambda: (removal(stack, path).get("tagsTaken") or 0) >= 2_000, "the first calls", 60)
     for host in stack.hosts:
         host.kill()
     assert len(tagged(stack, "Readers")) > 5_000, "they were killed in the middle"
+    pace_of_mailchimp(stack, QUICK_MS)
     stack.start_host()
     deadline = time.monotonic() + 150
     while not is_gone(stack, path, host=2):
