@@ -18,7 +18,7 @@ class StorageAccount:
     connection_string: str
 
 
-def wait_for(look: Callable[[], T | None], what: str, seconds: float = 30) -> T:
+def wait_for(look: Callable[[], T | None], what: str, seconds: float = 60) -> T:
     """Calls `look` until it returns something other than None or False; AssertionError naming `what` after a while."""
     deadline = time.monotonic() + seconds
     while True:

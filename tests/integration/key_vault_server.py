@@ -239,11 +239,11 @@ class _ToThisMachine(HTTPAdapter):
         return super().send(request, *args, **options)
 
 
-def transport_to(vault: Vault, slept: list[float], read_timeout_s: float = 10) -> HttpTransport[Any, Any]:
+def transport_to(vault: Vault, slept: list[float], read_timeout_s: float = 60) -> HttpTransport[Any, Any]:
     """The client library's transport to the stand-in. It notes in ``slept`` how long it would have waited."""
     session = requests.Session()
     session.mount("https://", _ToThisMachine(vault))
-    transport: Any = RequestsTransport(session=session, connection_timeout=5, read_timeout=read_timeout_s)
+    transport: Any = RequestsTransport(session=session, connection_timeout=60, read_timeout=read_timeout_s)
     transport.sleep = slept.append
     return cast("HttpTransport[Any, Any]", transport)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +31,7 @@ from shared.mailchimp import (
     exchange_code,
     sign_in_of,
 )
+from tests.support import wait_for
 
 REDIRECT_URI = "http://127.0.0.1:7071/api/oauth/callback"
 SUBSCRIBE = {"method": "POST", "pathPattern": "/lists/[^/]+$"}
@@ -284,21 +285,11 @@ def test_what_only_a_person_can_mend_stops(
 
 
 def test_one_connection_too_many_is_told_to_slow_down(sandbox: SandboxControl, client: MailchimpClient) -> None:
-    sandbox.change_settings(maxConnections=1, latencyBaseMs=300)
-    both = threading.Barrier(4)
-    outcomes: list[str] = []
-
-    def ping() -> None:
-        both.wait(10)
-        try:
+    sandbox.change_settings(maxConnections=1, latencyBaseMs=3000)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.ping)
+        wait_for(lambda: sandbox.state()["openCalls"] == 1, "the first call")
+        with pytest.raises(Unavailable) as caught:
             client.ping()
-            outcomes.append("answered")
-        except Unavailable as error:
-            outcomes.append(error.reason)
-
-    threads = [threading.Thread(target=ping) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert set(outcomes) == {"answered", "tooManyConnections"}
+        assert caught.value.reason == "tooManyConnections"
+        first.result()

@@ -87,7 +87,7 @@ def test_a_sign_in_that_hangs_is_given_up(disturbed: Desk, login: LoginServer, p
         product.destination_store,
         product.connections,
         product.secrets,
-        OAuthProvider(app, disturbed.sandbox.address, read_timeout_s=0.5),
+        OAuthProvider(app, disturbed.sandbox.address, read_timeout_s=3),
         portal_origins=(),
         clock=disturbed.clock,
         new_id=iter(f"id{n:06}" for n in range(100)).__next__,

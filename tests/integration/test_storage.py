@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from azure.storage.queue import QueueServiceClient
+from azure.storage.queue import QueueClient, QueueServiceClient
 
 from shared.settings import StorageConnection
 from shared.storage.clients import _transport, blob_service, queue_service
@@ -128,7 +128,7 @@ def test_a_lease_that_is_renewed_outlives_its_duration(documents: Documents) -> 
     with Leases(documents.container, time.monotonic, 15).take("lane") as lease:
         assert lease is not None
         until = lease.certain_until
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while lease.certain_until == until:
             assert time.monotonic() < deadline, "the lease was never renewed"
             time.sleep(0.1)
@@ -160,10 +160,21 @@ def test_messages_are_json_in_base64_and_a_queue_is_made_when_it_is_missing(stor
     connection = StorageConnection(connection_string=storage_account.connection_string)
     with queue_service(connection) as service:
         Queues(service).send(LANES_QUEUE, {"lane": 3})
-        Queues(service).send(LANES_QUEUE, {"lane": 4}, delay_s=0.2)
+        Queues(service).send(LANES_QUEUE, {"lane": 4}, delay_s=600)
     with QueueServiceClient.from_connection_string(storage_account.connection_string) as service:
         received = list(service.get_queue_client(LANES_QUEUE).receive_messages())
     assert [json.loads(b64decode(message.content)) for message in received] == [{"lane": 3}], "the other is delayed"
+
+
+def test_a_delay_is_rounded_up_to_whole_seconds(
+    storage_account: StorageAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden: list[int | None] = []
+    monkeypatch.setattr(QueueClient, "send_message", lambda *_, visibility_timeout: hidden.append(visibility_timeout))
+    with queue_service(StorageConnection(connection_string=storage_account.connection_string)) as service:
+        for delay_s in (0, 0.2, 1, 1.5):
+            Queues(service).send(LANES_QUEUE, {"lane": 3}, delay_s)
+    assert hidden == [None, 1, 1, 2]
 
 
 def test_a_download_is_not_read_in_the_small_pieces_of_the_library() -> None:

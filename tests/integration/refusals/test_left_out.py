@@ -41,17 +41,20 @@ def test_whom_mailchimp_refused_for_good_is_left_out_of_the_next_export(
 
 
 def test_they_are_listed_with_what_mailchimp_said_and_until_when(engine: Engine, destination: Destination) -> None:
-    refused = {row["email"]: row for row in engine.rejected(engine.run(destination).id)}
+    first = engine.run(destination)
+    refused = {row["email"]: row for row in engine.rejected(first.id)}
     rows = engine.rejected(engine.run(destination).id)
     assert {row["email"]: (row["foundBy"], row["code"], row["row"]) for row in rows} == {
         FAKE: ("memory", "fakeOrInvalid", refused[FAKE]["row"]),
         FORGOTTEN: ("memory", "forgotten", refused[FORGOTTEN]["row"]),
     }
-    today = datetime.now(UTC)
+    members = engine.product.suppressed.members(destination, None, None, 10).members
+    since = {member.email: member.refused_at.astimezone(UTC) for member in members}
     for row in rows:
-        said = refused[row["email"]]
-        assert row["message"] == f"Refused on {today:%Y-%m-%d} (UTC): {said['message']}"
-        until = today + timedelta(days=90)
+        said, refused_at = refused[row["email"]], since[row["email"]]
+        assert first.created_at <= refused_at <= datetime.now(UTC)
+        assert row["message"] == f"Refused on {refused_at:%Y-%m-%d} (UTC): {said['message']}"
+        until = refused_at + timedelta(days=90)
         assert row["action"].startswith(f"{said['action']} Left out until {until:%Y-%m-%d}")
         assert row["retryable"] == "false"
 
