@@ -44,7 +44,8 @@ def small() -> dict[str, Any]:
 
 def test_a_call_of_500_members_and_a_handful_of_look_ups(small: dict[str, Any], large: dict[str, Any]) -> None:
     assert large["calls"] <= LARGE // 500 + 10
-    assert large["calls"] - small["calls"] == (LARGE - SMALL) // 500
+    further = large["calls"] - small["calls"] - (LARGE - SMALL) // 500
+    assert abs(further) <= 1, "a second lane begins with a small call too if it does so before the first answer"
 
 
 def test_never_more_calls_open_than_lanes_over_all_hosts(large: dict[str, Any]) -> None:
