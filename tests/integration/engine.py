@@ -243,28 +243,40 @@ class HurriedSleep:
 
 
 class Gate:
-    """Calls that send members wait at it, but for the first ``free`` ones, until it is opened."""
+    """Calls that send members wait at it, but for the first ``free`` ones, until they are let in."""
 
     def __init__(self, free: int) -> None:
-        self._lock = threading.Lock()
-        self._opened = threading.Event()
+        self._lock = threading.RLock()
         self._free = free
-        self._waiting = 0
+        self._is_open = False
+        self._waiting: list[threading.Event] = []
 
     def wait_until_at_it(self, calls: int) -> None:
         """Until so many calls wait: no other one is under way then if there are no more connections."""
-        wait_for(lambda: self._waiting >= calls, f"{calls} calls at the gate", PATIENCE_S)
+        wait_for(lambda: len(self._waiting) >= calls, f"{calls} calls at the gate", PATIENCE_S)
+
+    def let_in(self) -> None:
+        """Those that wait now."""
+        with self._lock:
+            for turn in self._waiting:
+                turn.set()
+            self._waiting.clear()
 
     def open(self) -> None:
-        self._opened.set()
+        """For those that wait and for all that come."""
+        with self._lock:
+            self._is_open = True
+            self.let_in()
 
     def pass_(self) -> None:
         """A call wants to be made."""
+        turn = threading.Event()
         with self._lock:
             self._free -= 1
-            is_free = self._free >= 0
-            self._waiting += not is_free
-        assert is_free or self._opened.wait(PATIENCE_S)
+            if self._is_open or self._free >= 0:
+                return
+            self._waiting.append(turn)
+        assert turn.wait(PATIENCE_S)
 
 
 @contextmanager

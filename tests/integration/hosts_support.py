@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -21,9 +23,14 @@ SLOW_MS, QUICK_MS = 2500, 100
 @contextmanager
 def start_hosts(account: StorageAccount, count: int = 2) -> Iterator[Stack]:
     """Hosts on this account, and a sandbox of their own. Leases are short, for tests that kill somebody."""
-    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "5"}
+    settings = {"LANE_LEASE_SECONDS": "15", "HOST_MESSAGE_LEASE_SECONDS": "10"}
     with Stack(hosts=count, storage=account.connection_string, settings=settings, name=account.name) as running:
         yield running
+
+
+def far_from_now(time_zone: str) -> str:
+    """A time of the day that does not come while a test runs: an hour that begins in eleven to twelve hours."""
+    return f"{datetime.now(UTC).astimezone(ZoneInfo(time_zone)) + timedelta(hours=12):%H}:00"
 
 
 def rows(count: int, *, start: int = 0) -> list[tuple[str, str, str, str]]:

@@ -12,6 +12,7 @@ from dev.azurite import Azurite
 from dev.sandbox.control import API_KEY, AUDIENCE_ID
 from dev.stack import Stack
 from shared.storage.names import AUDIT_CONTAINER, STATE_CONTAINER
+from tests.integration.hosts_support import far_from_now
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs/operations.md"
 NEW_PEOPLE = [("1", "ada@mail.example"), ("2", "grace@mail.example")]
@@ -52,7 +53,11 @@ def set_up(stack: Stack) -> str:
     stack.ask("PUT", f"{path}/api-key", json={"apiKey": API_KEY})
     configuration = {"audienceId": AUDIENCE_ID, "dataMatching": {"email": "EMail"}, "segments": ["Readers"]}
     stack.ask("PATCH", path, json=configuration)
-    stack.ask("PUT", "/api/schedule", json={"isActive": True, "timeZone": "Europe/Berlin", "times": ["06:00"]})
+    stack.ask(
+        "PUT",
+        "/api/schedule",
+        json={"isActive": True, "timeZone": "Europe/Berlin", "times": [far_from_now("Europe/Berlin")]},
+    )
     return path
 
 

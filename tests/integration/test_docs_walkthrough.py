@@ -148,6 +148,7 @@ def stack() -> Iterator[Stack]:
     """What `make serve` starts, with its sample."""
     with Stack(name="walkthrough") as stack:
         load_sample(stack, make_sample())
+        stack.sandbox.change_settings(latencyBaseMs=500)  # so that an export lasts until the next call cancels it
         yield stack
 
 

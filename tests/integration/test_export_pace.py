@@ -21,7 +21,7 @@ from shared.exports.pace import FIRST_ROWS, Pace
 from shared.storage import names
 from shared.storage.names import LANES_QUEUE, PREPARE_QUEUE
 from tests.integration.engine import ACCOUNT, Engine, build_engine, gate, people
-from tests.support import StorageAccount
+from tests.support import StorageAccount, wait_for
 
 
 @pytest.fixture
@@ -166,6 +166,8 @@ def test_a_lane_that_is_closed_gives_its_connection_back(engine: Engine) -> None
         between.wait_until_at_it(8)
         slowed_down(engine, lanes=1)
         time.sleep(2.1)  # what a lane knows is at most two seconds old
+        between.let_in()
+        wait_for(lambda: sum(lane.done() for lane in running) == 7, "seven lanes to be left")
         between.open()
         for lane in running:
             lane.result()

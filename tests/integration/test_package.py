@@ -88,8 +88,9 @@ def set_up_destination(stack: Stack) -> str:
 
 
 def finished(log: Path) -> set[str]:
-    """The functions that have run, by the host's log."""
-    lines: list[Mapping[str, Any]] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    """The functions that have run, by the host's log; without the line that is being written."""
+    *whole, _ = log.read_text(encoding="utf-8").split("\n")
+    lines: list[Mapping[str, Any]] = [json.loads(line) for line in whole]
     return {line["function"] for line in lines if line.get("event") == "function.finished"}
 
 
