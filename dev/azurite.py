@@ -78,7 +78,7 @@ def start_azurite(
     *,
     blob_port: int = 0,
     queue_port: int = 0,
-    ready_timeout: float = 60,
+    ready_timeout: float = 120,
     access_log: Path | None = None,
 ) -> Iterator[Azurite]:
     """Runs Azurite until the block is left, or this process dies.

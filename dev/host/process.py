@@ -68,7 +68,7 @@ def start_host(
     log_file: Path | None = None,
     *,
     grace_seconds: float = 30,
-    ready_timeout: float = 60,
+    ready_timeout: float = 120,
     worker_python: Path | None = None,
 ) -> Iterator[HostProcess]:
     """Runs a host until the block is left (gracefully, unless it has ended before) or this process dies.

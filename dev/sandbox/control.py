@@ -170,7 +170,7 @@ class SandboxControl:
 
 @contextmanager
 def start_sandbox(
-    *arguments: str, port: int = 0, ready_seconds: float = 30.0, python: str = sys.executable
+    *arguments: str, port: int = 0, ready_seconds: float = 120.0, python: str = sys.executable
 ) -> Iterator[SandboxControl]:
     """Run a sandbox in a process of its own, on a free port, until the block ends.
 
