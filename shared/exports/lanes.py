@@ -3,7 +3,8 @@
 Whoever holds the lease of lane n is that connection, over all processes and all exports. A wake-up message only says
 "wake lane n of account a"; what there is to do is read from storage, so messages may be lost, doubled or late:
 
-* work is made visible before a lane is woken, and a lane looks for work once more after it gave its lease back;
+* work is made visible before a lane is woken, and a lane looks for work once more after it gave its lease back, also
+  where it was closed and has been opened meanwhile;
 * a wake-up that finds the lease taken comes back once, after the lease of a dead process would have ended;
 * the sweeper (shared/exports/sweep.py) wakes lanes of exports that stand still.
 
@@ -90,7 +91,7 @@ class Lanes:
             signals.wake(account, lane, again=True, delay_s=wait, ends_wait=message.ends_wait)
         elif end.how is _Left.PAUSED and end.delay_s > 0:
             signals.wake(account, lane, delay_s=end.delay_s, ends_wait=end.wake_at)
-        elif end.how is _Left.BUDGET_USED or (end.how is _Left.IDLE and self._has_work(account, lane)):
+        elif self._is_to_go_on(account, lane, end.how):
             signals.wake(account, lane)
         elif end.how is _Left.IDLE and self._is_to_stand_in(account, lane):
             signals.wake(account, lane, delay_s=_TAKE_OVER_AFTER_S)
@@ -163,6 +164,13 @@ class Lanes:
 
     def _has_work(self, account: str, lane: int) -> bool:
         return any(True for _ in open_shares(self._tools.store, account, lane, self._settings.max_connections))
+
+    def _is_to_go_on(self, account: str, lane: int, how: _Left) -> bool:
+        """Whether there is something to send at once. Whoever brought it, or opened the lane, while it was being left
+        has sent a wake-up that found its lease taken."""
+        if how is _Left.CLOSED and lane >= self._tools.paces.get(account).lanes:
+            return False
+        return how is _Left.BUDGET_USED or (how in {_Left.IDLE, _Left.CLOSED} and self._has_work(account, lane))
 
     def _is_to_stand_in(self, account: str, lane: int) -> bool:
         """Whether closed lanes have something to send that they will not send."""

@@ -110,6 +110,20 @@ def test_a_lane_that_is_closed_while_it_sends_goes_away_too(lanes: LanesInMemory
     assert 0 < lanes.mailchimp.calls < 5
 
 
+def test_a_lane_that_is_opened_while_it_goes_away_comes_back_at_once(lanes: LanesInMemory) -> None:
+    """Whoever opened it has sent a wake-up, and that has found the lane taken."""
+    lanes.set_pace(1)
+    lanes.open_export(lanes=(1,))
+    lanes.leases.given_back = lambda _: lanes.set_pace(2)
+    assert lanes.wake(1) == [Woken(1)]
+
+
+def test_a_lane_that_is_opened_while_it_goes_away_stays_away_if_there_is_nothing_to_do(lanes: LanesInMemory) -> None:
+    lanes.set_pace(1)
+    lanes.leases.given_back = lambda _: lanes.set_pace(2)
+    assert lanes.wake(1) == []
+
+
 def test_an_open_lane_looks_again_for_what_closed_ones_will_not_send(lanes: LanesInMemory) -> None:
     """It is too early to know that they stay closed."""
     lanes.set_pace(1, changed_at=NOW)
