@@ -168,6 +168,17 @@ def test_what_two_lanes_learn_at_the_same_time_is_not_lost() -> None:
     assert other.closed == [([2, 3], 2)]
 
 
+def test_what_changes_nothing_is_not_written() -> None:
+    documents = FakeDocuments()
+    paces = Paces(documents.as_documents(), lambda: START, most_lanes=8)
+    paces.change("account", lambda pace: pace)
+    assert documents.blobs == {}
+    paces.change("account", lambda pace: pace.after_answer(50, 0.7, START, 8))
+    (written,) = documents.blobs.values()
+    paces.change("account", lambda pace: pace)
+    assert [*documents.blobs.values()] == [written], "not even with a new ETag"
+
+
 def test_a_lane_that_is_refused_tells_which_lanes_are_closed() -> None:
     documents = FakeDocuments()
     one = Lane(documents)
