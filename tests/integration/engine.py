@@ -253,7 +253,10 @@ class Gate:
 
     def wait_until_at_it(self, calls: int) -> None:
         """Until so many calls wait: no other one is under way then if there are no more connections."""
-        wait_for(lambda: len(self._waiting) >= calls, f"{calls} calls at the gate", PATIENCE_S)
+        wait_for(lambda: self.are_at_it(calls), f"{calls} calls at the gate", PATIENCE_S)
+
+    def are_at_it(self, calls: int) -> bool:
+        return len(self._waiting) >= calls
 
     def let_in(self) -> None:
         """Those that wait now."""
