@@ -50,7 +50,11 @@ def delay_s(failures: int, jitter: float, retry_after_s: float | None) -> float:
 
 
 class Backoff:
-    """The waits of one lane. ``failures`` counts failures in a row, and survives a pause in the lane's blob."""
+    """The waits of one lane. ``failures`` counts failures in a row, and survives a pause in the lane's blob.
+
+    While Mailchimp answers pings, only the failures since the last of them make a wait longer: those who search for the
+    contacts that make a call fail would never come to an end if each hiccup on the way were the next of many.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Backoff:
         still_ours: Callable[[], None],
     ) -> None:
         self.failures = failures
+        self._since_up = failures
         self._availability = availability
         self._sleep = sleep
         self._random = random
@@ -70,11 +75,22 @@ class Backoff:
 
     def wait(self, reason: str, retry_after_s: float | None) -> None:
         """Sleep after a failure. Raises MustPause for long waits, and whatever ``still_ours`` raises meanwhile."""
+        self._since_up += 1
+        self._wait(reason, delay_s(self._since_up, self._random(), retry_after_s))
+
+    def wait_for_call(self, reason: str) -> None:
+        """Sleep after failures of one call, while Mailchimp answers others. Raises CallOutOfOrder for long waits, and
+        whatever ``still_ours`` raises meanwhile."""
+        try:
+            self._wait(reason, delay_s(self.failures + 1, self._random(), None))
+        except MustPause as pause:
+            raise CallOutOfOrder(pause.delay_s) from pause
+
+    def _wait(self, reason: str, wait: float) -> None:
         self.failures += 1
         if self.failures >= _TELL_AFTER:
             self._told = True
             self._availability.waiting(reason)
-        wait = delay_s(self.failures, self._random(), retry_after_s)
         if wait > _IN_PLACE_S:
             raise MustPause(wait)
         while wait > 0:
@@ -82,17 +98,13 @@ class Backoff:
             self._sleep(min(wait, 1.0))
             wait -= 1.0
 
-    def wait_for_call(self, reason: str) -> None:
-        """Sleep after failures of one call, while Mailchimp answers others. Raises CallOutOfOrder for long waits, and
-        whatever ``still_ours`` raises meanwhile."""
-        try:
-            self.wait(reason, None)
-        except MustPause as pause:
-            raise CallOutOfOrder(pause.delay_s) from pause
+    def up(self) -> None:
+        """Mailchimp answered a ping, though not the call that it was made for."""
+        self._since_up = 0
 
     def success(self) -> None:
         """Mailchimp answered."""
-        self.failures = 0
+        self.failures = self._since_up = 0
         if self._told:
             self._told = False
             self._availability.available()

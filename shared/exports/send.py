@@ -8,7 +8,7 @@ What can happen to a call, and what is done (Marketing API, POST /lists/{list_id
 * unavailable: wait and send the same rows again, which is safe because the call is an upsert;
 * unavailable although Mailchimp is up (it answers a ping): the rows themselves are the trouble, so after one more try
   they are split in halves too. But if nobody of the batch has got through when the third contact fails alone, it is the
-  call that is out of order: wait, and try another part of the batch first;
+  call that is out of order: wait, and try another part of the batch first, also after a pause;
 * hanging although Mailchimp is up: each such call costs two minutes, so there is no second try and the rows are split
   in tenths; after ten minutes what still hangs is given up as it is, so that a function ends in time.
 
@@ -29,7 +29,7 @@ import msgspec
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace, hangs
-from shared.exports.troubled import Troubled, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Troubled, from_either_end, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -141,7 +141,7 @@ class BatchSender:
         began, started = self._clock(), self._monotonic()
         rows = read_rows(body)
         outcome = _Outcome()
-        waiting: list[Sequence[_Row]] = [rows]
+        waiting: list[Sequence[_Row]] = [from_either_end(rows, self._backoff.failures)]
         suspects: list[Sequence[_Row]] = []
         while waiting or suspects:
             if not waiting:
@@ -234,6 +234,7 @@ class BatchSender:
             self._client.ping()
         except Unavailable:
             return False
+        self._backoff.up()
         return True
 
     # -- outcomes --------------------------------------------------------------------------------------------------

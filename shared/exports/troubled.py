@@ -37,6 +37,12 @@ def is_long(seconds: float) -> bool:
     return seconds > _LONGEST_S
 
 
+def from_either_end(contacts: Sequence[_T], failures: int) -> Sequence[_T]:
+    """``contacts``, after every other failure the last one first: those at whom Mailchimp fails may stand side by side
+    where a search begins, and one that has to pause begins anew."""
+    return contacts[::-1] if failures % 2 else contacts
+
+
 def in_parts(contacts: Sequence[_T], parts: int = 2) -> list[Sequence[_T]]:
     """``contacts`` in so many parts of about the same size, or single ones; the last one first, as a stack wants it."""
     size = -(-len(contacts) // parts)

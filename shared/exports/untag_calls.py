@@ -14,7 +14,7 @@ from shared.destinations.model import SignIn
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Availability, Backoff
 from shared.exports.pace import hangs
 from shared.exports.sign_in import SignIns
-from shared.exports.troubled import Troubled, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Troubled, from_either_end, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import BatchRefused, MailchimpClient, SignInRefused, TagNotFound, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.mailchimp.problems import MAX_ROWS
@@ -85,7 +85,8 @@ class UntagCalls:
         As in `send.py` nobody is given up before somebody else got through: then it is the call that is out of order.
         """
         started = self._monotonic()
-        waiting, suspects, refused, answered = [addresses], list[Sequence[str]](), 0, False
+        waiting = [from_either_end(addresses, self._backoff.failures)]
+        suspects, refused, answered = list[Sequence[str]](), 0, False
         while waiting or suspects:
             if not waiting:
                 waiting, suspects = suspects, []
@@ -104,7 +105,7 @@ class UntagCalls:
             except Troubled as trouble:
                 too_long = is_long(self._monotonic() - started)
                 if too_long and not answered:
-                    self._backoff.wait(trouble.reason, None)
+                    self._backoff.wait_for_call(trouble.reason)
                 if len(part) > 1 and not (too_long and trouble.hung and answered):
                     put_back(waiting, part, trouble)
                 elif answered or len(addresses) < TOO_MANY_TO_BE_AT_FAULT:
@@ -112,7 +113,7 @@ class UntagCalls:
                 else:
                     suspects.append(part)
                     if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                        self._backoff.wait(trouble.reason, None)
+                        self._backoff.wait_for_call(trouble.reason)
                         waiting.reverse()
         return refused
 
@@ -152,6 +153,7 @@ class UntagCalls:
             self._client().ping()
         except Unavailable:
             return False
+        self._backoff.up()
         return True
 
     # -- the connection ------------------------------------------------------------------------------------------

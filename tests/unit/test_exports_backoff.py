@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.exports.backoff import Backoff, MustPause, delay_s
+from shared.exports.backoff import Backoff, CallOutOfOrder, MustPause, delay_s
 
 
 class Told:
@@ -87,3 +87,16 @@ def test_a_wait_ends_when_the_connection_is_no_longer_ours() -> None:
     waits = Backoff(0, Told(), sleep=lambda _: None, random=lambda: 0.5, still_ours=lost)
     with pytest.raises(InterruptedError):
         waits.wait("serverError", None)
+
+
+def test_while_mailchimp_answers_pings_only_what_fails_since_counts_for_a_wait() -> None:
+    slept: list[float] = []
+    waits = backoff(Told(), slept, failures=9)
+    waits.up()
+    waits.wait("serverError", None)
+    waits.wait("serverError", None)
+    assert slept == [1, 1, 1]
+    assert waits.failures == 11, "a pause goes on from all of them"
+    with pytest.raises(CallOutOfOrder) as pause:
+        waits.wait_for_call("serverError")
+    assert pause.value.delay_s == 300

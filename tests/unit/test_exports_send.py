@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -53,10 +54,11 @@ def refused(email: str, words: str = "Not this one.") -> dict[str, str]:
 
 
 class Mailchimp:
-    """Answers as a test says. It is up: a ping is always answered."""
+    """Answers as a test says. It is up: a ping is answered unless ``pings_fail``."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.pings_fail: Callable[[], bool] = lambda: False
         self.seconds_per_call = 0.0
         self.now = 0.0
         self.calls: list[int] = []
@@ -75,7 +77,8 @@ class Mailchimp:
         return self.answer(emails)
 
     def ping(self) -> None:
-        pass
+        if self.pings_fail():
+            raise BROKEN
 
     def tag_members(self, audience: str, tag_id: int, addresses: Sequence[str]) -> Any:
         self.tag_calls += 1
@@ -352,3 +355,69 @@ def test_contacts_at_which_mailchimp_fails_are_found_wherever_they_stand(bad: tu
 def test_one_or_two_contacts_alone_tell_nothing_and_are_given_up(count: int) -> None:
     result = Sender(Mailchimp(out_of_order)).send(people(count))
     assert [row.code for row in result.rejected] == ["serverError"] * count
+
+
+@pytest.mark.parametrize("failures", [0, 9, 10])
+def test_they_are_found_although_mailchimp_has_hiccups_and_was_away_before(failures: int) -> None:
+    """Each seventh call fails, pings too: fewer than a search has to make before it is through to the contact."""
+    emails, calls = people(500), count()
+
+    def hiccup() -> bool:
+        return next(calls) % 7 == 6
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        if hiccup():
+            raise Unavailable("Slower, please.", reason="tooManyConnections", outcome_unknown=False, status=429)
+        return failing_at(emails[0])(asked)
+
+    mailchimp = Mailchimp(answer)
+    mailchimp.pings_fail = hiccup
+    result = Sender(mailchimp, failures).send(emails)
+    assert_balanced(result)
+    assert [row.position for row in result.rejected] == [0]
+
+
+@pytest.mark.parametrize("bad", [range(3), range(497, 500), range(20)], ids=str)
+@pytest.mark.parametrize("failures", [9, 10])
+def test_they_are_found_after_a_pause_too_if_a_search_begins_with_them(failures: int, bad: range) -> None:
+    """Each pause begins the search anew, with what was known before lost."""
+    emails = people(500)
+    for _ in range(3):
+        sender = Sender(Mailchimp(failing_at(*(emails[number] for number in bad))), failures)
+        try:
+            result = sender.send(emails)
+        except CallOutOfOrder:
+            failures = sender.backoff.failures
+            continue
+        break
+    assert_balanced(result)
+    assert sorted(row.position or 0 for row in result.rejected) == list(bad)
+
+
+@given(
+    st.sampled_from([0, 1, 5, 6]),
+    st.sets(st.integers(0, 39), max_size=12),
+    st.sets(st.integers(1, 60), max_size=8),
+)
+def test_whoever_makes_it_fail_and_whenever_it_has_hiccups_a_batch_ends_with_its_books(
+    failures: int, bad: Set[int], hiccups: Set[int]
+) -> None:
+    emails, calls = people(40), count(1)
+
+    def answer(asked: Sequence[str]) -> SubscribeReply:
+        if next(calls) in hiccups:
+            raise Unavailable("Slower, please.", reason="tooManyConnections", outcome_unknown=False, status=429)
+        return failing_at(*(emails[number] for number in bad))(asked)
+
+    mailchimp = Mailchimp(answer)
+    mailchimp.pings_fail = lambda: next(calls) in hiccups
+    for _ in range(20):
+        sender = Sender(mailchimp, failures)
+        try:
+            result = sender.send(emails)
+        except MustPause:
+            failures = sender.backoff.failures
+            continue
+        break
+    assert_balanced(result)
+    assert {row.position for row in result.rejected} == bad

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -24,10 +25,11 @@ EVERYBODY = [f"person{number}@mail.example" for number in range(500)]
 
 
 class Mailchimp:
-    """Fails at the addresses that ``fails`` names; a ping is always answered."""
+    """Fails at the addresses that ``fails`` names; a ping is answered unless ``pings_fail``."""
 
     def __init__(self, fails: Callable[[str], bool]) -> None:
         self.fails = fails
+        self.pings_fail: Callable[[], bool] = lambda: False
         self.taken: list[str] = []
         self.calls = 0
         self.hangs = False
@@ -35,7 +37,8 @@ class Mailchimp:
         self.now = 0.0
 
     def ping(self) -> None:
-        pass
+        if self.pings_fail():
+            raise BROKEN
 
     def close(self) -> None:
         pass
@@ -63,7 +66,7 @@ class Anything:
         return lambda *_arguments, **_named: "token"
 
 
-def calls_to(mailchimp: Mailchimp, on_sleep: Callable[[], None] = lambda: None) -> UntagCalls:
+def calls_to(mailchimp: Mailchimp, on_sleep: Callable[[], None] = lambda: None, failures: int = 0) -> UntagCalls:
     return UntagCalls(
         SignIn(
             state=SignInState.CONNECTED,
@@ -74,7 +77,7 @@ def calls_to(mailchimp: Mailchimp, on_sleep: Callable[[], None] = lambda: None) 
         cast("MailchimpAccess", mailchimp),
         cast("SignIns", Anything()),
         cast("HeldLease", Anything()),
-        failures=0,
+        failures=failures,
         availability=Anything(),
         monotonic=lambda: mailchimp.now,
         sleep=lambda _: on_sleep(),
@@ -105,6 +108,30 @@ def test_addresses_at_which_mailchimp_fails_cost_nobody_else_anything(bad: tuple
     mailchimp = Mailchimp(names.__contains__)
     assert calls_to(mailchimp).take("audience", 1, EVERYBODY) == len(bad)
     assert sorted(mailchimp.taken) == sorted({*EVERYBODY} - names)
+
+
+@pytest.mark.parametrize("failures", [9, 10])
+def test_they_are_found_after_a_pause_too_if_a_search_begins_with_them(failures: int) -> None:
+    mailchimp = Mailchimp(set(EVERYBODY[:3]).__contains__)
+    for _ in range(3):
+        calls = calls_to(mailchimp, failures=failures)
+        try:
+            assert calls.take("audience", 1, EVERYBODY) == 3
+        except MustPause:
+            failures = calls.failures
+            continue
+        break
+    assert sorted(mailchimp.taken) == sorted(EVERYBODY[3:])
+
+
+@pytest.mark.parametrize("failures", [0, 9, 10])
+def test_they_are_found_although_pings_fail_now_and_then_and_mailchimp_was_away_before(failures: int) -> None:
+    """From either end, the search makes more pings before it is through to the first of them."""
+    mailchimp = Mailchimp({EVERYBODY[0], EVERYBODY[-1]}.__contains__)
+    pings = count(1)
+    mailchimp.pings_fail = lambda: next(pings) % 7 == 0
+    assert calls_to(mailchimp, failures=failures).take("audience", 1, EVERYBODY) == 2
+    assert sorted(mailchimp.taken) == sorted(EVERYBODY[1:-1])
 
 
 @pytest.mark.parametrize(("bad", "lost"), [({"person7@mail.example"}, 1), (set(EVERYBODY[7::100]), 120)])
