@@ -80,7 +80,7 @@ def test_nobody_comes_back_who_was_cleared_while_a_finish_lay_dead(engine: Engin
     raise AssertionError("it never came through")
 
 
-@pytest.mark.parametrize("interference", range(1, 4))
+@pytest.mark.parametrize("interference", [1, 2], ids=["before it reads", "before it writes"])
 def test_two_finishers_of_an_audience_lose_nothing(engine: Engine, destination: Destination, interference: int) -> None:
     """The second one finishes just before each access of the first one to the memory."""
     engine.write_segment("Others", [{"EMail": "second@mailinator.com"}])
@@ -95,8 +95,7 @@ def test_two_finishers_of_an_audience_lose_nothing(engine: Engine, destination: 
     slow = another_process(engine)
     _before_access(slow.product.documents, interference, lambda: engine.invoke(FINISH_QUEUE, bodies[second]))
     slow.invoke(FINISH_QUEUE, bodies[first])
-    if not engine.export(second).ended:
-        engine.invoke(FINISH_QUEUE, bodies[second])
+    assert engine.export(second).ended, "it came in between"
     assert set(remembered(engine, destination)) == {FAKE, FORGOTTEN, "second@mailinator.com"}
     assert scheduled(engine).status is Status.SKIPPED
     assert scheduled(engine, "d2").status is Status.SKIPPED
