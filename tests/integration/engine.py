@@ -199,6 +199,11 @@ class Engine:
         peeked = self._queues.get_queue_client(queue).peek_messages(max_messages=32)
         return [json.loads(b64decode(message.content)) for message in peeked]
 
+    def held(self, queue: str) -> int:
+        """How many messages a queue holds, those that are not due yet too."""
+        properties = self._queues.get_queue_client(queue).get_queue_properties()
+        return int(properties.approximate_message_count or 0)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     def export(self, export_id: str) -> Export:
