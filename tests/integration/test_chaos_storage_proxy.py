@@ -72,10 +72,11 @@ def test_a_fault_comes_before_or_after_the_request_is_applied(
 
 def test_the_clients_own_repetition_gets_over_a_fault(proxy: StorageProxy) -> None:
     with BlobServiceClient.from_connection_string(proxy.connection_string, initial_backoff=0.01) as service:
-        proxy.arm({"storage 503 before": 0.4})
-        service.create_container("repeated").upload_blob("small", b"data", overwrite=True)
-        proxy.disarm()
-        assert service.get_blob_client("repeated", "small").exists()
+        struck = proxy.struck["storage 503 before"]
+        proxy.arm({"storage 503 before": SURE})
+        service.create_container("repeated", retry_hook=lambda **_: proxy.disarm())
+        assert proxy.struck["storage 503 before"] == struck + 1
+        assert service.get_container_client("repeated").exists()
 
 
 def _count(queue: QueueClient) -> int:
@@ -107,6 +108,8 @@ def test_a_message_whose_delivery_is_lost_comes_late(proxy: StorageProxy, queue:
         queue.receive_message(visibility_timeout=1)
     proxy.disarm()
     wait_for(lambda: _count(queue) == 1, "the late delivery")
+    [message] = queue.peek_messages()
+    assert message.dequeue_count == 1, "it was under way before"
 
 
 @pytest.mark.parametrize("call", [lambda c: c.exists(), lambda c: c.upload_blob("small", b"", overwrite=True)])
