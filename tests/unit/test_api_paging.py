@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.api.errors import ApiError
@@ -53,7 +53,12 @@ def test_a_cursor_for_the_longest_names_is_still_taken(api: Api) -> None:
     assert api.call("GET", f"/api/segments?after={encode((longest,))}").status == 200
 
 
-@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+RAW = st.binary(max_size=60) | KEYS.map(json.dumps).map(str.encode)
+
+
+@given(st.text(max_size=60) | RAW.map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+@example(base64.urlsafe_b64encode(b'["a", "bcd"]').decode())  # a cursor
+@example(base64.urlsafe_b64encode(b'["a","b"]').decode())  # says the same as one
 def test_anything_else_is_no_cursor(after: str) -> None:
     try:
         key = decode(after, 2)
