@@ -29,7 +29,7 @@ import msgspec
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace, hangs
-from shared.exports.troubled import Troubled, from_either_end, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Troubled, from_elsewhere, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -141,7 +141,7 @@ class BatchSender:
         began, started = self._clock(), self._monotonic()
         rows = read_rows(body)
         outcome = _Outcome()
-        waiting: list[Sequence[_Row]] = [from_either_end(rows, self._backoff.failures)]
+        waiting: list[Sequence[_Row]] = [from_elsewhere(rows, self._backoff.failures)]
         suspects: list[Sequence[_Row]] = []
         while waiting or suspects:
             if not waiting:

@@ -14,6 +14,8 @@ from typing import Final, TypeVar
 _T = TypeVar("_T")
 
 _LONGEST_S: Final = 600.0
+_GOLDEN_RATIO: Final = 0.618
+"""Its multiples, without what is before the point, are spread evenly between 0 and 1."""
 
 
 class Troubled(Exception):
@@ -37,10 +39,11 @@ def is_long(seconds: float) -> bool:
     return seconds > _LONGEST_S
 
 
-def from_either_end(contacts: Sequence[_T], failures: int) -> Sequence[_T]:
-    """``contacts``, after every other failure the last one first: those at whom Mailchimp fails may stand side by side
+def from_elsewhere(contacts: Sequence[_T], failures: int) -> Sequence[_T]:
+    """``contacts``, begun at another place after each failure: those at whom Mailchimp fails may stand side by side,
     where a search begins, and one that has to pause begins anew."""
-    return contacts[::-1] if failures % 2 else contacts
+    start = int(len(contacts) * (failures * _GOLDEN_RATIO % 1))
+    return [*contacts[start:], *contacts[:start]] if start else contacts
 
 
 def in_parts(contacts: Sequence[_T], parts: int = 2) -> list[Sequence[_T]]:

@@ -14,7 +14,7 @@ from shared.destinations.model import SignIn
 from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Availability, Backoff
 from shared.exports.pace import hangs
 from shared.exports.sign_in import SignIns
-from shared.exports.troubled import Troubled, from_either_end, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Troubled, from_elsewhere, in_parts, is_long, put_back, tries_of
 from shared.mailchimp import BatchRefused, MailchimpClient, SignInRefused, TagNotFound, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.mailchimp.problems import MAX_ROWS
@@ -85,7 +85,7 @@ class UntagCalls:
         As in `send.py` nobody is given up before somebody else got through: then it is the call that is out of order.
         """
         started = self._monotonic()
-        waiting = [from_either_end(addresses, self._backoff.failures)]
+        waiting = [from_elsewhere(addresses, self._backoff.failures)]
         suspects, refused, answered = list[Sequence[str]](), 0, False
         while waiting or suspects:
             if not waiting:

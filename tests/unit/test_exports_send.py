@@ -402,6 +402,7 @@ def test_they_are_found_after_a_pause_too_if_a_search_begins_with_them(failures:
 def test_whoever_makes_it_fail_and_whenever_it_has_hiccups_a_batch_ends_with_its_books(
     failures: int, bad: Set[int], hiccups: Set[int]
 ) -> None:
+    """After some pauses, that is."""
     emails, calls = people(40), count(1)
 
     def answer(asked: Sequence[str]) -> SubscribeReply:
@@ -411,7 +412,7 @@ def test_whoever_makes_it_fail_and_whenever_it_has_hiccups_a_batch_ends_with_its
 
     mailchimp = Mailchimp(answer)
     mailchimp.pings_fail = lambda: next(calls) in hiccups
-    for _ in range(20):
+    for _ in range(30):
         sender = Sender(mailchimp, failures)
         try:
             result = sender.send(emails)
