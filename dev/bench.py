@@ -34,6 +34,7 @@ from dev.terminal import Terminal
 
 QUICK_MEMBERS = 50_000
 LATENCY_MEMBERS = 100_000
+SLOPE_MEMBERS, SLOPE_TURNS = (10_000, 100_000), 3
 CASES = ("import", "export", "parquet", "realistic", "calls", "latency", "slope")
 
 Result = dict[str, Any]
@@ -126,7 +127,8 @@ def runs(options: argparse.Namespace, terminal: Terminal) -> Mapping[str, Run]:
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
-    """The exports that can be run. The slope needs a large one beside the small ones: 'export', if that is run too."""
+    """The exports that can be run. Those of the slope take turns: what slows the machine down for a while must not meet
+    one size alone."""
     export = Case(
         "export",
         options.members,
@@ -136,9 +138,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
         hosts=options.hosts,
         has_realistic_replies=options.realistic_replies,
     )
-    sizes = [size for size in (10_000, 100_000) if size < options.members]
-    if options.only and "export" not in options.only:
-        sizes.append(options.members)
+    sizes = [size for size in SLOPE_MEMBERS if size < options.members] + [options.members]
     return [
         export,
         *([] if options.format == "parquet" else [replace(export, name="parquet", file_format="parquet")]),
@@ -152,7 +152,11 @@ def cases(options: argparse.Namespace) -> list[Case]:
             latency_per_member_ms=options.latency_per_member_ms,
             seconds_between_looks=5,
         ),
-        *(replace(export, name=f"slope-{size}", members=size) for size in sizes),
+        *(
+            replace(export, name=f"slope-{turn}-{size}", members=size)
+            for turn in range(1, SLOPE_TURNS + 1)
+            for size in sizes
+        ),
     ]
 
 

@@ -87,7 +87,7 @@ def test_the_report_shows_phases_memory_cost_and_slope(small: dict[str, Any], la
         {"seconds", "hostCpuSeconds", "peakMb", "growthMb"}
     ] * 3
     assert 0 < sum(phase["hostCpuSeconds"] for phase in large["phases"].values()) <= large["cpuSeconds"]["host"] + 0.5
-    runs = [large, small]
+    runs = [large, small, large | {"case": "slope-test"}]
     document = {"figures": [], "runs": runs, "failures": [], "machine": {"cores": 2}}
     shown = dict(tables(document))
     assert [row[0] for row in shown["Slope: cost per 1,000 members"]] == ["members", "10,000", "50,000"]

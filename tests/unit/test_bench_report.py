@@ -70,18 +70,19 @@ def test_a_figure_beyond_its_limit_is_not_met(case: str, changes: dict[str, Any]
 
 
 def test_a_straight_slope_is_met_and_a_bent_one_is_not() -> None:
-    sizes = [run("slope-10000", 10_000), run("slope-100000", 100_000)]
-    large = run("export", 1_000_000)
+    sizes = [run("slope-1-10000", 10_000), run("slope-1-100000", 100_000)]
+    large = run("slope-1-1000000", 1_000_000)
     straight = figures([large, *sizes])[-3:]
     assert [figure.met for figure in straight] == [True, True, True]
     bent = figures([large | {"calls": 2600}, *sizes])[-3:]
     assert [figure.met for figure in bent] == [False, True, True]
 
 
-def test_a_slope_has_only_runs_that_are_alike() -> None:
-    small = run("slope-10000", 10_000)
-    assert [found["members"] for found in slope_runs([run("export", 100_000, hosts=2), small])] == [10_000]
-    assert slope_runs([run("export", 100_000)]) == []
+def test_of_each_size_in_the_slope_the_run_with_the_least_cpu_counts() -> None:
+    cpu = {"slope-1-10000": 2.0, "slope-2-10000": 1.5, "slope-3-10000": 1.8, "slope-1-50000": 3.0, "slope-2-50000": 3.5}
+    turns = [run(case, int(case[8:]), cpuSeconds={"host": used, "others": 0.0}) for case, used in cpu.items()]
+    chosen = slope_runs([run("export", 10_000, cpuSeconds={"host": 0.1, "others": 0.0}), *reversed(turns)])
+    assert [found["case"] for found in chosen] == ["slope-2-10000", "slope-1-50000"]
 
 
 def test_phases_are_cut_out_of_the_samples() -> None:
@@ -121,7 +122,7 @@ def test_the_tables_of_a_result_are_markdown() -> None:
         "failures": ["calls: no figure"],
         "figures": [],
     }
-    document["runs"] = [run("export", 1_000_000), run("slope-10000", 10_000)]
+    document["runs"] = [run("export", 1_000_000), run("slope-1-10000", 10_000)]
     text = markdown(document)
     assert "| 10,000 | 2.200 |" in text
     assert "**Phases" in text
@@ -140,14 +141,8 @@ def test_options_reach_every_case() -> None:
     assert {(case.lanes, case.hosts, case.file_format, case.has_realistic_replies) for case in chosen} == {
         (3, 2, "parquet", True)
     }
-    assert [case.name for case in chosen] == ["export", "calls", "latency", "slope-10000"]
-
-
-def test_a_slope_alone_has_its_large_export_too() -> None:
-    assert [case.members for case in cases(parse_arguments(["--only", "slope"])) if case.name.startswith("slope")] == [
-        10_000,
-        100_000,
-        1_000_000,
+    assert [case.name for case in chosen] == ["export", "calls", "latency"] + [
+        f"slope-{turn}-{size}" for turn in (1, 2, 3) for size in (10_000, 50_000)
     ]
 
 
