@@ -52,9 +52,9 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
 def slope_runs(runs: Sequence[Run]) -> list[Run]:
     """Of each size in the slope the run that used the least CPU, the smallest size first: other programs and a slow
     machine can only add to it."""
-    turns = sorted((run for run in runs if run["case"].startswith("slope")), key=_host_cpu, reverse=True)
-    least = {run["members"]: run for run in turns}
-    return [least[members] for members in sorted(least)]
+    turns = [run for run in runs if run["case"].startswith("slope")]
+    sizes = sorted({run["members"] for run in turns})
+    return [min((run for run in turns if run["members"] == size), key=_host_cpu) for size in sizes]
 
 
 def _host_cpu(run: Run) -> float:

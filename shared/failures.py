@@ -30,7 +30,7 @@ def failing_quietly() -> Iterator[None]:
     """Do what is inside; an error is logged without its text, and RunFailed raised instead."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - any text may hold an address, and the platform logs what passes here
+    except Exception as error:  # noqa: BLE001 - the platform logs what passes here, and the text of any error may hold an address
         types, frames = types_of(error), frames_of(error)
         log.error("run.failed", errorType=types, frames=frames)
         raise RunFailed(f"{types} at {frames}") from None  # else the platform shows the other one with it
@@ -42,7 +42,7 @@ def kept(failures: dict[_Step, Exception], step: _Step) -> Iterator[None]:
     their turn."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - no defect of one may stop the others; the caller raises it afterwards
+    except Exception as error:  # noqa: BLE001 - one step must not stop the others; the caller raises it when they are done
         failures[step] = error
 
 

@@ -184,6 +184,6 @@ def _result(function: LoadedFunction, result: Any, outs: Mapping[str, Out]) -> C
 def _encode(binding: str, value: Any) -> Datum:
     try:
         datum: Datum = _CONVERTERS.get(binding).encode(value, expected_type=None)
-    except NotImplementedError:  # what azure.functions raises for a value of a type that the binding does not take
+    except NotImplementedError:  # how a converter refuses a type; Microsoft's worker makes a TypeError of it too
         raise TypeError(f"a value of type {type(value).__name__} cannot go to a binding of type {binding}") from None
     return datum

@@ -1,7 +1,7 @@
 """The app, and the sample app of the host's tests, in Microsoft's own worker library: loaded and called as in Azure.
 
-The local host shares its converters with the real worker but not its checks: an annotation that the worker refuses
-(`func.Out[list[str]]`) keeps the whole app from loading in Azure, and would run here.
+The local host shares its converters with the real worker but not its checks: an annotation that the worker refuses (an
+output of `list[str]` instead of `typing.List[str]`) keeps the whole app from loading in Azure, and would run here.
 
 Which functions there are is asked of the worker; what they are is told by the table in docs/host.md. A function that
 one of the two does not have fails the first test, and each one found is called in the others.

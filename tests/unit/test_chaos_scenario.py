@@ -5,6 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import get_args
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dev.chaos.mailchimp import MEMBERS_REFUSED, OUTAGES, PASSING
 from dev.chaos.people import PRELOADED, REFUSALS, make_people
 from dev.chaos.scenario import ENDINGS, EventKind, make_scenario
@@ -62,9 +65,10 @@ def test_in_a_clean_scenario_nobody_is_refused_anywhere() -> None:
     assert len(people.expected()) == 3000 + len(people.outsiders)
 
 
-def test_who_leaves_meanwhile_is_expected_to_stay_away() -> None:
+@settings(max_examples=10, deadline=None)
+@given(random=st.randoms())
+def test_who_leaves_meanwhile_is_expected_to_stay_away(random: Random) -> None:
     people = make_people(3, 3000, clean=True)
-    random = Random(1)  # noqa: S311 - chooses sample people, the same in every run; no secret depends on it
     left = people.leave(random, 5)
     tagged = people.tag_by_hand(random, 5)
     expected = people.expected()

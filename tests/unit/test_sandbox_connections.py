@@ -21,6 +21,7 @@ from dev.sandbox.faults import Fault
 from dev.sandbox.http import HttpServer
 from dev.sandbox.in_process import LIST, row
 from dev.sandbox.settings import Settings
+from tests.support import wait_for
 
 DEADLINE_SECONDS = 20.0
 
@@ -52,9 +53,7 @@ class Wire:
         return await read_reply(reader)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while not condition():  # noqa: ASYNC110 - any condition may be asked for; the sandbox has no event for each
-                await asyncio.sleep(0.005)
+        await asyncio.to_thread(wait_for, condition, "the sandbox", DEADLINE_SECONDS)
 
 
 def message(method: str, path: str, body: Any = None, key: str = DEFAULT_KEY) -> bytes:
