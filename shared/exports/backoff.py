@@ -13,10 +13,6 @@ _IN_PLACE_S: Final = 16.0
 _TELL_AFTER: Final = 2
 """Failures in a row after which the export is shown as Waiting; a single hiccup is not worth a word."""
 
-TOO_MANY_TO_BE_AT_FAULT: Final = 3
-"""Contacts that fail one by one, while Mailchimp is up and nobody else of their call gets through: not all of them can
-be what makes it fail, so the call is out of order."""
-
 
 class MustPause(Exception):
     """Raised when the wait is too long to hold a connection for; ``delay_s`` says how long."""

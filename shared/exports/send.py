@@ -26,10 +26,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Backoff
+from shared.exports.backoff import Backoff
 from shared.exports.model import BatchResult, Plan, RejectedRow
 from shared.exports.pace import LanePace, hangs
-from shared.exports.troubled import Troubled, from_elsewhere, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Search, Troubled, in_parts, tries_of
 from shared.mailchimp import (
     BatchRefused,
     MailchimpClient,
@@ -96,8 +96,6 @@ class _Outcome:
     repaired_tags: int = 0
     untagged: int = 0
     resent: bool = False
-    answered: bool = False
-    """Whether Mailchimp has answered for any of the rows, be it with a refusal."""
 
 
 def read_rows(body: bytes) -> list[_Row]:
@@ -138,40 +136,17 @@ class BatchSender:
 
     def send(self, batch: int, lane: int, body: bytes) -> BatchResult:
         """Send a prepared body. Raises MustPause, LeaseLost and the Stop errors; nothing is recorded then."""
-        began, started = self._clock(), self._monotonic()
-        rows = read_rows(body)
-        outcome = _Outcome()
-        waiting: list[Sequence[_Row]] = [from_elsewhere(rows, self._backoff.failures)]
-        suspects: list[Sequence[_Row]] = []
-        while waiting or suspects:
-            if not waiting:
-                waiting, suspects = suspects, []
-            part = waiting.pop()
-            most = self._pace.rows()
-            if len(part) > most:
-                waiting.append(part[most:])
-                part = part[:most]
+        began, rows, outcome = self._clock(), read_rows(body), _Outcome()
+        search = Search(rows, self._backoff, self._monotonic)
+        while part := search.next(self._pace.rows()):
             try:
                 reply = self._subscribe(part, body if part is rows else _compose(body, part), outcome)
             except BatchRefused as refusal:
-                outcome.answered = True
-                waiting.extend(self._without_refused(part, refusal, outcome))
+                search.answered(self._without_refused(part, refusal, outcome))
             except Troubled as trouble:
-                too_long = is_long(self._monotonic() - started)
-                if too_long and not outcome.answered:
-                    self._backoff.wait_for_call(trouble.reason)
-                if len(part) > 1 and not (too_long and trouble.hung and outcome.answered):
-                    put_back(waiting, part, trouble)
-                elif outcome.answered or len(rows) < TOO_MANY_TO_BE_AT_FAULT:
-                    _give_up(part, outcome, "serverError", _SERVER_ERROR)
-                else:
-                    suspects.append(part)
-                    if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                        self._backoff.wait_for_call(trouble.reason)
-                        waiting.reverse()  # contacts that make Mailchimp fail may stand side by side
+                _give_up(search.failed(part, trouble), outcome, "serverError", _SERVER_ERROR)
             else:
-                outcome.answered = True
-                waiting.extend(self._book(part, reply, outcome))
+                search.answered(self._book(part, reply, outcome))
         return BatchResult(
             batch=batch,
             lane=lane,

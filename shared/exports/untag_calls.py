@@ -11,10 +11,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from shared.destinations.model import SignIn
-from shared.exports.backoff import TOO_MANY_TO_BE_AT_FAULT, Availability, Backoff
+from shared.exports.backoff import Availability, Backoff
 from shared.exports.pace import hangs
 from shared.exports.sign_in import SignIns
-from shared.exports.troubled import Troubled, from_elsewhere, in_parts, is_long, put_back, tries_of
+from shared.exports.troubled import Search, Troubled, in_parts, tries_of
 from shared.mailchimp import BatchRefused, MailchimpClient, SignInRefused, TagNotFound, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.mailchimp.problems import MAX_ROWS
@@ -81,40 +81,20 @@ class UntagCalls:
     def take(self, audience_id: str, tag_id: int, addresses: Sequence[str]) -> int:
         """Take the tag off up to 500 members; returns how many addresses Mailchimp refused. Who is no member, or does
         not have the tag, is no error, and neither is a tag that is gone.
-
-        As in `send.py` nobody is given up before somebody else got through: then it is the call that is out of order.
         """
-        started = self._monotonic()
-        waiting = [from_elsewhere(addresses, self._backoff.failures)]
-        suspects, refused, answered = list[Sequence[str]](), 0, False
-        while waiting or suspects:
-            if not waiting:
-                waiting, suspects = suspects, []
-            part = waiting.pop()
+        search, refused = Search(addresses, self._backoff, self._monotonic), 0
+        while part := search.next(MAX_ROWS):
             try:
                 self._until_answered(_untagging(audience_id, tag_id, part), tries_of(len(part)))
-                answered = True
             except TagNotFound:
                 break
             except BatchRefused:
-                answered = True
-                if len(part) > 1:
-                    waiting += in_parts(part)
-                else:
-                    refused += 1
+                search.answered(in_parts(part) if len(part) > 1 else [])
+                refused += len(part) == 1
             except Troubled as trouble:
-                too_long = is_long(self._monotonic() - started)
-                if too_long and not answered:
-                    self._backoff.wait_for_call(trouble.reason)
-                if len(part) > 1 and not (too_long and trouble.hung and answered):
-                    put_back(waiting, part, trouble)
-                elif answered or len(addresses) < TOO_MANY_TO_BE_AT_FAULT:
-                    refused += len(part)
-                else:
-                    suspects.append(part)
-                    if len(suspects) % TOO_MANY_TO_BE_AT_FAULT == 0:
-                        self._backoff.wait_for_call(trouble.reason)
-                        waiting.reverse()
+                refused += len(search.failed(part, trouble))
+            else:
+                search.answered()
         return refused
 
     def give(self, audience_id: str, tag_id: int, addresses: Sequence[str]) -> None:

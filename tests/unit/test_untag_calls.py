@@ -30,6 +30,7 @@ class Mailchimp:
     def __init__(self, fails: Callable[[str], bool]) -> None:
         self.fails = fails
         self.pings_fail: Callable[[], bool] = lambda: False
+        self.hiccups: Callable[[], bool] = lambda: False
         self.taken: list[str] = []
         self.calls = 0
         self.hangs = False
@@ -37,7 +38,7 @@ class Mailchimp:
         self.now = 0.0
 
     def ping(self) -> None:
-        if self.pings_fail():
+        if self.pings_fail() or self.hiccups():
             raise BROKEN
 
     def close(self) -> None:
@@ -46,6 +47,8 @@ class Mailchimp:
     def untag_members(self, _audience: str, _tag_id: int, addresses: Sequence[str]) -> TagReply:
         self.calls += 1
         self.now += 3
+        if self.hiccups():
+            raise Unavailable("Slower, please.", reason="tooManyConnections", outcome_unknown=False, status=429)
         if any(map(self.fails, addresses)):
             self.now += HANGS_S if self.hangs else 0
             raise BROKEN
@@ -132,6 +135,15 @@ def test_they_are_found_although_pings_fail_now_and_then_and_mailchimp_was_away_
     mailchimp.pings_fail = lambda: next(pings) % 7 == 0
     assert calls_to(mailchimp, failures=failures).take("audience", 1, EVERYBODY) == 2
     assert sorted(mailchimp.taken) == sorted(EVERYBODY[1:-1])
+
+
+@pytest.mark.parametrize("failures", [0, 9, 10])
+def test_they_are_found_although_mailchimp_has_hiccups_and_was_away_before(failures: int) -> None:
+    """Each seventh call fails, pings too: fewer than a search has to make before it is through to the contact."""
+    mailchimp, calls = Mailchimp({EVERYBODY[0]}.__contains__), count(1)
+    mailchimp.hiccups = lambda: next(calls) % 7 == 0
+    assert calls_to(mailchimp, failures=failures).take("audience", 1, EVERYBODY) == 1
+    assert sorted(mailchimp.taken) == sorted(EVERYBODY[1:])
 
 
 @pytest.mark.parametrize(("bad", "lost"), [({"person7@mail.example"}, 1), (set(EVERYBODY[7::100]), 120)])
