@@ -14,7 +14,7 @@ from shared.destinations.model import SignIn, SignInState
 from shared.exports.backoff import MustPause
 from shared.exports.sign_in import SignIns
 from shared.exports.untag_calls import Busy, UntagCalls
-from shared.mailchimp import TagReply, Unavailable
+from shared.mailchimp import BatchRefused, TagReply, Unavailable
 from shared.mailchimp.access import LookupsBusy, MailchimpAccess
 from shared.storage.leases import HeldLease
 
@@ -25,10 +25,11 @@ EVERYBODY = [f"person{number}@mail.example" for number in range(500)]
 
 
 class Mailchimp:
-    """Fails at the addresses that ``fails`` names; a ping is answered unless ``pings_fail``."""
+    """Fails at the addresses that ``fails`` names, with ``fault``; a ping is answered unless ``pings_fail``."""
 
     def __init__(self, fails: Callable[[str], bool]) -> None:
         self.fails = fails
+        self.fault: Exception = BROKEN
         self.pings_fail: Callable[[], bool] = lambda: False
         self.hiccups: Callable[[], bool] = lambda: False
         self.taken: list[str] = []
@@ -51,7 +52,7 @@ class Mailchimp:
             raise Unavailable("Slower, please.", reason="tooManyConnections", outcome_unknown=False, status=429)
         if any(map(self.fails, addresses)):
             self.now += HANGS_S if self.hangs else 0
-            raise BROKEN
+            raise self.fault
         self.taken += addresses
         return TagReply([], list(addresses), [], 0, len(addresses))
 
@@ -109,6 +110,15 @@ def test_it_goes_on_when_the_call_is_in_order_again() -> None:
 def test_addresses_at_which_mailchimp_fails_cost_nobody_else_anything(bad: tuple[int, ...]) -> None:
     names = {EVERYBODY[number] for number in bad}
     mailchimp = Mailchimp(names.__contains__)
+    assert calls_to(mailchimp).take("audience", 1, EVERYBODY) == len(bad)
+    assert sorted(mailchimp.taken) == sorted({*EVERYBODY} - names)
+
+
+@pytest.mark.parametrize("bad", [(0,), (0, 1, 2), tuple(range(20)), (497, 498, 499)])
+def test_addresses_for_which_a_whole_call_is_refused_cost_nobody_else_anything(bad: tuple[int, ...]) -> None:
+    names = {EVERYBODY[number] for number in bad}
+    mailchimp = Mailchimp(names.__contains__)
+    mailchimp.fault = BatchRefused("Nobody of these.", status=400)
     assert calls_to(mailchimp).take("audience", 1, EVERYBODY) == len(bad)
     assert sorted(mailchimp.taken) == sorted({*EVERYBODY} - names)
 
