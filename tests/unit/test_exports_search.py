@@ -35,7 +35,7 @@ def search_after(seconds: float) -> Search[int]:
 def test_those_at_whom_mailchimp_fails_are_searched_for(seconds: float, trouble: Troubled) -> None:
     search = search_after(seconds)
     assert search.failed(search.next(500), trouble) == ()
-    left = []
+    left: list[int] = []
     while part := search.next(500):
         assert len(part) < 6, "in parts"
         left += part
